@@ -1,0 +1,1 @@
+"""Networked labs in which both ends of every connection are one row."""

@@ -1,0 +1,1 @@
+"""What runs inside a host and makes system calls when told. Standard library only."""

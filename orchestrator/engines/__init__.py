@@ -1,0 +1,1 @@
+"""What makes hosts and networks on one machine."""

@@ -1,0 +1,70 @@
+"""What an engine is: it makes hosts and networks on one machine, finds them again, and removes them.
+
+Everything else (files, listeners, connections, programs, tables, exec, cp, logs) is asked of the lab's daemon
+over its channel, in the same words for every engine: see docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from orchestrator.model.plan import Change, LabKey, Plan
+from orchestrator.wire import Channel
+
+Progress = Callable[[str], None]  # a line about what is being done now
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was tried, whether it worked, and the cure where it did not."""
+
+    what: str
+    ok: bool
+    detail: str = ""
+    cure: str = ""
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether an engine works here, found out by doing it. `reason` is one line."""
+
+    engine: str
+    works: bool
+    reason: str
+    cure: str = ""
+    checks: tuple[Check, ...] = ()
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A lab of this user, as found on the machine. `running`: its daemon answers and its `up` was completed."""
+
+    key: LabKey
+    engine: str
+    state: Literal["running", "incomplete"]
+    what: str = ""  # "12 hosts, 2 networks"
+
+
+class Engine(Protocol):
+    """Five functions. Every one may raise EngineError."""
+
+    name: str
+
+    def probe(self, thorough: bool = False) -> Probe:
+        """Does it work here? Cheap by default; thorough tries each step that a lab needs (`lab doctor`)."""
+
+    def find(self, owner: str) -> Sequence[Found]:
+        """All labs of this user on this engine, incomplete ones too, from the machine itself (no state files)."""
+
+    def open(self, key: LabKey) -> Channel | None:
+        """A channel to the daemon of a running lab; None where there is no such lab (or no daemon answers)."""
+
+    def apply(self, plan: Plan, changes: Sequence[Change], progress: Progress) -> Channel:
+        """Carry out the make-* / remove-* / configure changes; return a channel to the lab's daemon.
+
+        On the namespaces engine the daemon ends itself, and all with it, when that first channel closes before
+        `commit` was asked; on docker what was made is labelled and found by `find` as incomplete.
+        """
+
+    def remove(self, key: LabKey, progress: Progress) -> None:
+        """Remove the lab, whatever is left of it. Goes on past failures and raises them all at the end."""

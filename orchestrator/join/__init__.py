@@ -1,0 +1,1 @@
+"""Pure: tables and descriptors of hosts to connections."""

@@ -1,0 +1,1 @@
+"""Pure values: what a user wrote (topology), what is deployed (plan), what was seen (rows)."""

@@ -1,0 +1,1 @@
+"""Pure: from what was written (and what runs now) to what is to be done."""

@@ -1,0 +1,1 @@
+"""Pure: from rows to what a person or a program reads."""

@@ -1,0 +1,210 @@
+"""What client, daemon and agent say to each other: framed, bounded, versioned. Standard library only.
+
+A frame is a header, a JSON object and bytes that need no escaping (a table, a file's piece, a program's output):
+
+    magic "LAB1" (4) | length of JSON (4, big-endian) | length of the bytes (4) | JSON | bytes
+
+Both directions multiplex by `id`:
+
+    {"id": 7, "op": "snapshot", …}     request
+    {"id": 7, "part": {…}}             a part of the answer, any number
+    {"id": 7, "in": {…}}               more input of a request that takes it (exec's stdin, window size, signal)
+    {"id": 7, "ok": {…}}               the answer's end
+    {"id": 7, "error": {"kind", "message", "hint"}}      … or this; kind is a class name of errors.py
+
+What comes from a host is hostile: whoever reads gives its bounds, and a frame beyond them ends the channel.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+from orchestrator import errors
+
+VERSION = 1
+MAGIC = b"LAB1"
+HEADER = struct.Struct("!4sII")
+MAX_JSON = 64 << 20  # a plan of 10,000 hosts is about 10 MiB
+MAX_BYTES = 512 << 20  # a table of 3 million sockets
+AGENT_MAX_JSON = 1 << 20
+AGENT_MAX_BYTES = 1 << 20
+CHUNK = 256 << 10  # how much of a file or stream goes into one frame
+
+Message = dict[str, Any]
+
+
+class Frame(NamedTuple):
+    """One message and its bytes."""
+
+    message: Message
+    data: bytes = b""
+
+
+class Stream(Protocol):
+    """What a channel runs on: a socket, or the bridge of an exec."""
+
+    def sendall(self, data: bytes, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
+def encode(message: Message, data: bytes = b"") -> bytes:
+    """One frame as bytes."""
+    body = json.dumps(message, separators=(",", ":")).encode()
+    return b"".join((HEADER.pack(MAGIC, len(body), len(data)), body, data))
+
+
+def lengths(header: bytes, max_json: int = MAX_JSON, max_bytes: int = MAX_BYTES) -> tuple[int, int]:
+    """(JSON, bytes) lengths from the 12 bytes of a header. Raises ProtocolError."""
+    magic, body, data = HEADER.unpack(header)
+    if magic != MAGIC:
+        raise errors.ProtocolError("not a frame of lab, or of another version")
+    if body > max_json or data > max_bytes:
+        raise errors.ProtocolError(f"a frame of {body} + {data} bytes is beyond its bounds")
+    return body, data
+
+
+def decode(body: bytes, data: bytes = b"") -> Frame:
+    """The frame of these bytes. Raises ProtocolError for anything but a JSON object."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise errors.ProtocolError("a frame whose JSON cannot be read") from error
+    if not isinstance(message, dict):
+        raise errors.ProtocolError("a frame that is no JSON object")
+    return Frame(message, data)
+
+
+class Decoder:
+    """Bytes in, frames out: for readers that must not block."""
+
+    def __init__(self, max_json: int = MAX_JSON, max_bytes: int = MAX_BYTES) -> None:
+        self._buffer = bytearray()
+        self._bounds = (max_json, max_bytes)
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield each frame that is whole now. Raises ProtocolError."""
+        self._buffer += data
+        while len(self._buffer) >= HEADER.size:
+            body, rest = lengths(bytes(self._buffer[: HEADER.size]), *self._bounds)
+            end = HEADER.size + body + rest
+            if len(self._buffer) < end:
+                return
+            whole = bytes(self._buffer[HEADER.size : end])
+            del self._buffer[:end]
+            yield decode(whole[:body], whole[body:])
+
+
+def read_exactly(stream: Stream, size: int) -> bytes:
+    """`size` bytes, or DaemonError at an early end."""
+    buffer = bytearray(size)
+    view = memoryview(buffer)
+    into: Callable[[memoryview], int] | None = getattr(stream, "recv_into", None)
+    got = 0
+    while got < size:
+        if into is not None:
+            count = into(view[got:])
+        else:
+            piece = stream.recv(min(size - got, 1 << 20))
+            count = len(piece)
+            view[got : got + count] = piece
+        if not count:
+            raise errors.DaemonError("the daemon of the lab is gone", "`lab status` shows what is left; `lab down` removes it")
+        got += count
+    return bytes(buffer)
+
+
+def read_frame(stream: Stream, max_json: int = MAX_JSON, max_bytes: int = MAX_BYTES) -> Frame:
+    """The next frame, blocking. Raises DaemonError at the end of the stream, ProtocolError for a bad one."""
+    body, data = lengths(read_exactly(stream, HEADER.size), max_json, max_bytes)
+    text = read_exactly(stream, body)
+    return decode(text, read_exactly(stream, data) if data else b"")
+
+
+def error_message(error: BaseException) -> Message:
+    """How an error travels: its class's name, message and hint; foreign ones only as text."""
+    if isinstance(error, errors.LabError):
+        return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    return {"kind": "DaemonError", "message": f"{type(error).__name__}: {error}", "hint": ""}
+
+
+def to_error(message: Message) -> errors.LabError:
+    """The error that `error_message` described. What the other side sends chooses only among our classes."""
+    kind = getattr(errors, str(message.get("kind")), None)
+    text, hint = str(message.get("message", "")), str(message.get("hint", ""))
+    if kind is errors.TopologyError or not (isinstance(kind, type) and issubclass(kind, errors.LabError)):
+        return errors.DaemonError(text, hint)
+    return kind(text, hint)
+
+
+class Channel:
+    """The client's side of one connection to a daemon: blocking, one request at a time.
+
+    `parts()` serves answers of many frames and requests that take input; both are built on one stream, so a
+    second request while one is under way is a mistake of the caller.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._last = 0
+
+    def ask(self, op: str, data: bytes = b"", **arguments: Any) -> int:
+        """Send a request; its id."""
+        self._last += 1
+        self._send({"id": self._last, "op": op, **arguments}, data)
+        return self._last
+
+    def feed(self, request: int, data: bytes = b"", **more: Any) -> None:
+        """Send more input of a request."""
+        self._send({"id": request, "in": more}, data)
+
+    def parts(self, request: int) -> Iterator[Frame]:
+        """Each part of the answer, then its end (a frame with "ok"). Raises what the daemon raised."""
+        while True:
+            message, data = read_frame(self.stream)
+            if message.get("id") != request:
+                continue
+            if "error" in message:
+                raise to_error(message["error"])
+            if "ok" in message:
+                yield Frame(message, data)
+                return
+            yield Frame(message, data)
+
+    def call(self, op: str, data: bytes = b"", **arguments: Any) -> Message:
+        """Send a request and return the value of its answer; parts are passed over."""
+        return self.answer(op, data, **arguments).message
+
+    def answer(self, op: str, data: bytes = b"", **arguments: Any) -> Frame:
+        """As `call`, with the bytes of the answer."""
+        for message, more in self.parts(self.ask(op, data, **arguments)):
+            if "ok" in message:
+                value = message["ok"]
+                return Frame(value if isinstance(value, dict) else {}, more)
+        raise errors.DaemonError("the daemon ended an answer early")
+
+    def close(self) -> None:
+        """Close the stream."""
+        self.stream.close()
+
+    def fileno(self) -> int:
+        """For select(); only where the stream is a socket."""
+        if not isinstance(self.stream, socket.socket):
+            raise errors.DaemonError("this channel has no descriptor")
+        return self.stream.fileno()
+
+    def _send(self, message: Message, data: bytes) -> None:
+        try:
+            self.stream.sendall(encode(message, data))
+        except OSError as error:
+            raise errors.DaemonError("the daemon of the lab is gone", "`lab status` shows what is left") from error
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
