@@ -1,0 +1,53 @@
+"""What a process does to itself: its title, its descriptors, its limits."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+
+from orchestrator.daemon import sysc
+
+
+def set_title(name: str, rest: str = "") -> None:
+    """Let `ps` show "NAME REST", and comm be NAME (15 bytes): the argv area is written over.
+
+    An agent is forked from the daemon, whose command line is how a daemon is found; it must not be taken
+    for one.
+    """
+    sysc.prctl(sysc.PR_SET_NAME, name.encode()[:15] + b"\0")
+    start, end = _argv_area()
+    size = end - start
+    text = f"{name} {rest}".strip().encode()[: size - 1]
+    ctypes.memmove(start, text + b"\0" * (size - len(text)), size)
+
+
+def _argv_area() -> tuple[int, int]:
+    """Where the kernel keeps argv: fields arg_start and arg_end of proc_pid_stat(5)."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return int(fields[45]), int(fields[46])
+
+
+def stdio_to_null() -> None:
+    """Descriptors 0–2 become /dev/null: who keeps the caller's output open keeps `$(lab up)` waiting."""
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    if null > 2:
+        os.close(null)
+
+
+def raise_file_limit() -> None:
+    """RLIMIT_NOFILE to its hard limit: a daemon holds a handful of descriptors for each host."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def reset_signals() -> None:
+    """Default dispositions and an empty mask: a handler of the parent's must not run in a child."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

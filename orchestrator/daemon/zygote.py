@@ -1,0 +1,187 @@
+"""A warm, single-threaded process that forks agents, so that the daemon may have threads and a loop.
+
+The daemon starts it before either. They share one SEQPACKET socketpair: a request is one JSON message with
+any descriptors, and so is its answer. A handler runs in the zygote and ordinarily calls `fork_child`; it
+answers as soon as the child exists, so that many are started without waiting for any. A child says how it went
+as the first frame of its channel: `{"ready": true, …}` with descriptors by SCM_RIGHTS, or
+`{"error": {kind, message, hint}}`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, NoReturn
+
+from orchestrator import errors, wire
+from orchestrator.daemon import process, sysc
+from orchestrator.wire import Message
+
+Answer = tuple[Message, Sequence[int]]
+Handler = Callable[
+    [Message, Sequence[int]], Answer
+]  # what it answers is sent, then its descriptors are closed
+_MAX_MESSAGE = 1 << 20
+_MAX_FDS = 16
+CHANNEL = 3  # the only descriptor of a child beside 0–2
+
+
+class Forked(NamedTuple):
+    """A child: its pid as the zygote sees it, and descriptors: a pidfd, the daemon's end of its channel."""
+
+    pid: int
+    pidfd: int
+    channel: int
+
+    def answer(self) -> Answer:
+        """What a handler returns for it: `{"pid"}` and the descriptors (channel, pidfd)."""
+        return {"pid": self.pid}, (self.channel, self.pidfd)
+
+
+class Zygote:
+    """The daemon's side. Not for two threads at once."""
+
+    def __init__(self, sock: socket.socket, pid: int) -> None:
+        self._socket = sock
+        self.pid = pid
+
+    def request(self, message: Message, fds: Sequence[int] = ()) -> tuple[Message, list[int]]:
+        """Let the handler of `message["do"]` act; raises what it raised, DaemonError where the zygote is gone."""
+        try:
+            socket.send_fds(self._socket, [json.dumps(message).encode()], list(fds))
+            answer, got = _receive(self._socket)
+        except OSError as error:
+            raise errors.DaemonError(f"the process that forks agents does not answer: {error}") from error
+        if answer is None:
+            raise errors.DaemonError("the process that forks agents is gone")
+        if "error" in answer:
+            raise wire.to_error(answer["error"])
+        return answer, got
+
+    def close(self) -> None:
+        """End the zygote: it exits at the end of its socket. What it forked lives on."""
+        self._socket.close()
+
+
+def start_zygote(handlers: Mapping[str, Handler]) -> Zygote:
+    """Fork the zygote. To be called before this process has a second thread; import first what agents need.
+
+    `handlers` maps `message["do"]` to what is called for it, in the zygote.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_MESSAGE)
+    gc.collect()
+    gc.freeze()  # a collection in a child would touch, and so copy, every page
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return Zygote(ours, pid)
+    try:
+        os.dup2(theirs.fileno(), CHANNEL)
+        sysc.close_range(CHANNEL + 1)
+        process.stdio_to_null()
+        process.reset_signals()
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_IGN
+        )  # children are reaped by the kernel; see proc(5), wait(2)
+        process.set_title("zygote")
+        _serve(socket.socket(fileno=CHANNEL), handlers)
+    finally:
+        os._exit(1)
+
+
+def _serve(sock: socket.socket, handlers: Mapping[str, Handler]) -> NoReturn:
+    ended = _wake_at_child_end()
+    while True:
+        while ended in select.select([sock, ended], [], [])[0]:
+            ended.recv(4096)
+            _reap()
+        message, fds = _receive(sock)
+        if message is None:
+            os._exit(0)
+        try:
+            answer, out = handlers[str(message.get("do"))](message, fds)
+        except Exception as error:  # whatever a handler raises is the requester's to hear
+            answer, out = {"error": wire.error_message(error)}, ()
+        socket.send_fds(sock, [json.dumps(answer).encode()], list(out))
+        for fd in (*fds, *out):
+            os.close(fd)
+
+
+def _wake_at_child_end() -> socket.socket:
+    """A socket that becomes readable when a child ends: reaped between requests, never under a handler's feet."""
+    ended, wake = socket.socketpair()
+    wake.setblocking(False)
+    signal.set_wakeup_fd(wake.detach(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return ended
+
+
+def _reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def _receive(sock: socket.socket) -> tuple[Message | None, list[int]]:
+    """One message, None at the end, and its descriptors (close-on-exec)."""
+    data, fds, _, _ = socket.recv_fds(sock, _MAX_MESSAGE, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    return (json.loads(data) if data else None), fds
+
+
+def fork_child(title: str, body: Callable[[socket.socket], NoReturn]) -> Forked:
+    """Fork a child called "agent TITLE" that runs `body` on its channel, a stream socket at descriptor 3.
+
+    It has no descriptor but that and 0–2 (/dev/null), and default signal dispositions. What `body` raises is
+    its first frame's error, and its end. The pid is the caller's view also where the child is in another pid
+    namespace (the caller did setns or unshare before, and goes back after).
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    pid = os.fork()
+    if not pid:
+        _child(theirs, title, body)
+    pidfd = os.pidfd_open(pid)
+    theirs.close()
+    return Forked(pid, pidfd, ours.detach())
+
+
+def _child(theirs: socket.socket, title: str, body: Callable[[socket.socket], NoReturn]) -> NoReturn:
+    try:
+        os.dup2(theirs.fileno(), CHANNEL, inheritable=False)
+        sysc.close_range(CHANNEL + 1)
+        channel = socket.socket(fileno=CHANNEL)
+        process.reset_signals()
+        process.set_title("agent", title)
+        try:
+            body(channel)
+        except Exception as error:
+            channel.sendall(wire.encode({"error": wire.error_message(error)}))
+    finally:
+        os._exit(1)
+
+
+def say_ready(channel: socket.socket, fds: Sequence[int] = (), **more: object) -> None:
+    """The child's first frame: it is in its host. The descriptors go to the daemon; close them afterwards."""
+    socket.send_fds(channel, [wire.encode({"ready": True, **more})], list(fds))
+
+
+def await_ready(channel: socket.socket) -> tuple[Message, list[int]]:
+    """The daemon's side of `say_ready`, blocking: the frame and its descriptors, or what the child raised."""
+    header, fds, _, _ = socket.recv_fds(channel, wire.HEADER.size, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    if not header:
+        raise errors.AgentError("an agent ended before it was ready")
+    if len(header) < wire.HEADER.size:
+        header += wire.read_exactly(channel, wire.HEADER.size - len(header))
+    length, _ = wire.lengths(header, wire.AGENT_MAX_JSON, 0)
+    message = wire.decode(wire.read_exactly(channel, length)).message
+    if "error" in message:
+        raise wire.to_error(message["error"])
+    return message, fds
