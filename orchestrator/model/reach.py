@@ -1,0 +1,88 @@
+"""Which networks are reached from which, and by which router first: what reading and planning both ask.
+
+A router that masquerades (`nat`) is a one-way door: from its other networks one gets out through the network
+that it names, and from that one no packet is sent in (answers to the masqueraded address come back by it).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+
+class Door(NamedTuple):
+    """A router, as far as reaching is concerned."""
+
+    name: str
+    networks: tuple[str, ...]
+    nat: str | None = None
+
+    def lets_in(self, network: str) -> bool:
+        """Whether what comes from that network is forwarded to the others."""
+        return network != self.nat
+
+
+class Hop(NamedTuple):
+    """How a network is reached: over how many routers, and the first of them."""
+
+    distance: int
+    router: str
+
+
+class Reach:
+    """Fewest hops between networks; of equal ones the router that stands first in the file."""
+
+    def __init__(self, doors: Iterable[Door]) -> None:
+        self._at: dict[str, list[Door]] = {}
+        self._known: dict[str, dict[str, Hop]] = {}
+        for door in doors:
+            for network in door.networks:
+                self._at.setdefault(network, []).append(door)
+
+    def hops(self, start: str) -> Mapping[str, Hop]:
+        """Every other network that is reached from `start`; computed once."""
+        if start not in self._known:
+            self._known[start] = self._search(start)
+        return self._known[start]
+
+    def reaches(self, start: str, end: str) -> bool:
+        """Whether a packet that enters the network `start` can get to `end`."""
+        return start == end or end in self.hops(start)
+
+    def _search(self, start: str) -> dict[str, Hop]:
+        found: dict[str, Hop] = {}
+        passed: set[str] = set()
+        waiting = deque([(start, Hop(0, ""))])
+        while waiting:
+            network, so_far = waiting.popleft()
+            for door in self._at.get(network, ()):
+                if door.name in passed or not door.lets_in(network):
+                    continue
+                passed.add(door.name)
+                for beyond in door.networks:
+                    if beyond != start and beyond not in found:
+                        found[beyond] = Hop(so_far.distance + 1, so_far.router or door.name)
+                        waiting.append((beyond, found[beyond]))
+        return found
+
+
+def domains(networks: Iterable[str], groups: Iterable[Iterable[str]]) -> dict[str, int]:
+    """A number for each network, the same for those that a router or a host is on at once.
+
+    Within one domain an address means one host only; numbers are in file order.
+    """
+    parent = {name: name for name in networks}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for group in groups:
+        members = [root(name) for name in group if name in parent]
+        for member in members[1:]:
+            parent[member] = members[0]
+    numbers: dict[str, int] = {}
+    return {name: numbers.setdefault(root(name), len(numbers)) for name in parent}

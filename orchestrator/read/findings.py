@@ -1,0 +1,78 @@
+"""What is wrong with a file, collected so that all of it is said at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from orchestrator.errors import TopologyError
+
+MOST_SHOWN = 500  # diagnostics; a file of noise must not print for minutes
+MOST_COMPARED = 20_000  # words looked at for "did you mean": about 0.2 s of difflib
+LONGEST_SHOWN = 60  # characters of what the user wrote
+
+
+class Place(Protocol):
+    """Anything that knows where it stands; both count from 1."""
+
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+
+
+def shown(text: str) -> str:
+    """The user's words in backquotes, shortened, with control characters made harmless."""
+    short = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+    return "`" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short) + "`"
+
+
+class Findings:
+    """The diagnostics of one file, in the order of their places."""
+
+    def __init__(self, path: str) -> None:
+        self.path = shown(path)[1:-1] if len(path) <= LONGEST_SHOWN else _harmless(path)
+        self._found: dict[tuple[int, int, str], None] = {}
+        self._left_out = 0
+        self._compared = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, at: Place, text: str, hint: str = "") -> None:
+        """`text` says what is wrong, `hint` what was probably meant or what to do."""
+        if len(self._found) >= MOST_SHOWN:
+            self._left_out += 1
+            return
+        self._found[(at.line, at.column, f"{text}; {hint}" if hint else text)] = None
+
+    def meant(self, word: str, options: Collection[str]) -> str:
+        """`did you mean …` where one of the options is close to the word, else nothing."""
+        if self._compared + len(options) > MOST_COMPARED or len(self._found) >= MOST_SHOWN:
+            return ""
+        self._compared += len(options)
+        return did_you_mean(word, options)
+
+    def diagnostics(self) -> tuple[str, ...]:
+        """`FILE:LINE:COLUMN: what is wrong`, by place."""
+        lines = [f"{self.path}:{line}:{column}: {text}" for line, column, text in sorted(self._found)]
+        if self._left_out:
+            lines.append(f"{self.path}:1:1: … and {self._left_out} more mistakes")
+        return tuple(lines)
+
+    def raise_if_any(self) -> None:
+        """Raise TopologyError with all that was found."""
+        if self._found:
+            raise TopologyError(self.diagnostics())
+
+
+def _harmless(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """The hint for a word that is none of the options."""
+    by_case = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(word.lower()[:64], by_case, n=1, cutoff=0.6)
+    return f"did you mean {shown(by_case[close[0]])}?" if close else ""

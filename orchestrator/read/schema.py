@@ -1,0 +1,264 @@
+"""lab.yaml, described once: the loader, the editors' JSON schema and docs/lab-yaml.md come from here."""
+
+from __future__ import annotations
+
+from orchestrator.read.kinds import Either, Field, Json, ListOf, MapOf, Nothing, Record, Text
+
+MOST_HOSTS = 20_000  # of one lab, counted out; what the plan was measured with
+
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123, 2.1
+_PORT = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+_IPV6 = r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*(?::[0-9.]+)?"
+
+NAME = Text(
+    what="name",
+    pattern=_LABEL,
+    example="web",
+    hint="a name is at most 63 letters, digits and `-`, with no `-` at either end",
+    whole=(0, None),
+    flag=True,
+)
+COUNT = Text(what="number from 1 to 99999", pattern="[1-9][0-9]{0,4}", example="3", whole=(1, 99_999))
+PIDS = Text(what="number of processes", pattern="[1-9][0-9]{0,6}", example="100", whole=(1, 9_999_999))
+CPUS = Text(
+    what="number of CPUs", pattern=r"(?!0*\.?0*$)[0-9]{1,4}(?:\.[0-9]{1,3})?", example="0.5", real=0.001
+)
+MEMORY = Text(
+    what="size",
+    pattern=r"[1-9][0-9]{0,14}(?:[kKmMgG](?:i?[bB])?|[bB])?",
+    example="64m",
+    hint="write it as `64m` or `1g`",
+    whole=(1, 999_999_999_999_999),
+)
+FLAG = Text(
+    what="`true` or `false`",
+    pattern="true|false|True|False|TRUE|FALSE",
+    example="true",
+    flag=True,
+    words=("true", "false"),
+)
+ROLE = Text(what="role", pattern="client|server", example="client", words=("client", "server"))
+_ENGINES = ("auto", "namespaces", "docker", "fake")
+ENGINE = Text(what="engine", pattern="|".join(_ENGINES), example="auto", words=_ENGINES)
+SUBNET = Text(
+    what="subnet",
+    pattern=rf"auto|{_IPV4}(?:/[0-9]{{1,2}})?|{_IPV6}(?:/[0-9]{{1,3}})?",
+    example="10.20.1.0/24",
+    hint="a subnet is written as `10.20.1.0/24`, `fd20:2::/64` or `auto`",
+)
+ADDRESS = Text(
+    what="address",
+    pattern=f"auto|{_IPV4}|{_IPV6}",
+    example="10.20.2.80",
+    hint="an address is written as `10.20.2.80`, `fd20:2::80` or `auto`",
+)
+LISTEN = Text(
+    what="port, nor an address with a port",
+    pattern=rf"(?:(?:{_IPV4}|\[{_IPV6}\]):)?{_PORT}",
+    example="80",
+    hint="write `80`, `10.20.2.80:80` or `[::]:80`, with a port from 1 to 65535",
+    whole=(1, 65_535),
+)
+CONNECT = Text(
+    what="target",
+    pattern=rf"{_LABEL}:{_PORT}(?: +x[1-9][0-9]{{0,5}})?",
+    example="web:80",
+    hint="a target is written as `web:80` or `web:80 x3`, with a port from 1 to 65535",
+)
+IMAGE = Text(
+    what="image",
+    pattern=r"[a-z0-9][A-Za-z0-9._:/@-]{0,254}",
+    example="lab/nginx",
+    hint="an image is written as `nginx` or `lab/nginx:latest`",
+    whole=(0, None),
+    flag=True,
+)
+ANY = Text(what="text", pattern=r"[^\x00]*", example="text", whole=(-(10**18), None), real=-1e18, flag=True)
+COMMAND = Text(what="command", pattern=r"[^\x00]*[^\x00\s][^\x00]*", example="nginx -g 'daemon off;'")
+WORD = ANY
+PATH_IN_HOST = Text(
+    what="path in a host",
+    pattern=r"/[^\x00-\x1f]*[^\x00-\x1f/]",
+    example="/etc/nginx/nginx.conf",
+    hint="a path in a host begins with `/` and names a file",
+)
+SOURCE = Text(
+    what="file",
+    pattern=r"[^\x00-\x1f]{1,1024}",
+    example="nginx.conf",
+    hint="a source is a path below the folder of the lab file",
+)
+VARIABLE = Text(
+    what="name of a variable",
+    pattern="[A-Za-z_][A-Za-z0-9_]*",
+    example="MODE",
+    hint="a variable's name is letters, digits and `_`, not beginning with a digit",
+)
+
+ATTACHMENTS = Either(
+    options=(
+        ListOf(item=NAME, example="[dc]", least=1),
+        MapOf(
+            key=NAME,
+            value=Either(
+                options=(
+                    Nothing(),
+                    ADDRESS,
+                    ListOf(item=ADDRESS, example='[10.20.2.80, "fd20:2::80"]', least=1, most=2),
+                ),
+                example="10.20.2.80",
+            ),
+            example="{dc: 10.20.2.80}",
+            least=1,
+        ),
+    ),
+    example="[dc]",
+)
+
+RESOURCES = Record(
+    what="limits",
+    example="{memory: 64m}",
+    fields={
+        "memory": Field(doc="The most memory of all its processes: `64m`, `1g`.", kind=MEMORY),
+        "cpus": Field(doc="How many CPUs it may keep busy: `0.5`.", kind=CPUS),
+        "pids": Field(doc="How many processes and threads it may have.", kind=PIDS),
+    },
+)
+
+NETWORK = Record(
+    what="a network",
+    example="{subnet: 10.20.1.0/24}",
+    fields={
+        "subnet": Field(
+            doc="Its IPv4 subnet, `10.20.1.0/24`. `auto` or nothing: a free one is chosen.", kind=SUBNET
+        ),
+        "subnet6": Field(
+            doc="Its IPv6 subnet, `fd20:2::/64`. `auto`: a free one is chosen; nothing: no IPv6.", kind=SUBNET
+        ),
+        "internet": Field(
+            doc="`true`: its hosts reach the internet. Asked about once for each file and content.", kind=FLAG
+        ),
+        "delay": Field(doc="How long each packet takes.", later=True),
+        "jitter": Field(doc="By how much the delay varies.", later=True),
+        "loss": Field(doc="Which part of the packets is lost.", later=True),
+        "rate": Field(doc="How much passes in a second.", later=True),
+        "duplicate": Field(doc="Which part of the packets comes twice.", later=True),
+        "reorder": Field(doc="Which part of the packets is overtaken.", later=True),
+        "fabric": Field(doc="What joins the network across machines.", later=True),
+    },
+)
+
+ROUTER = Record(
+    what="a router",
+    example="{networks: [office, dc]}",
+    fields={
+        "networks": Field(
+            doc="The networks that it joins. A network's first router gets its first address.",
+            kind=ATTACHMENTS,
+            required=True,
+        ),
+        "nat": Field(
+            doc="One of its networks: what leaves through it carries the router's address (masquerading), "
+            "and nothing behind the router is reached from there.",
+            kind=NAME,
+        ),
+    },
+)
+
+HOST = Record(
+    what="a host",
+    example="{role: client, networks: [office]}",
+    fields={
+        "role": Field(doc="`client` or `server`: how it is shown.", kind=ROLE, required=True),
+        "networks": Field(
+            doc="Where it is attached: `[dc]`, `{dc: 10.20.2.80}`, "
+            '`{dc: [10.20.2.80, "fd20:2::80"]}`; `auto` or nothing: an address is chosen.',
+            kind=ATTACHMENTS,
+            required=True,
+        ),
+        "count": Field(doc="So many alike, called NAME-1, NAME-2 …", kind=COUNT),
+        "listen": Field(
+            doc="Where its agent listens and accepts: `80` (every address), `10.20.2.80:80`, "
+            "`[::]:80` (one IPv6 socket that takes IPv4 too).",
+            kind=ListOf(item=LISTEN, example="[80]"),
+        ),
+        "connect": Field(
+            doc="Where its agent connects to: `web:80`, or `web:80 x3` for three connections; "
+            "`localhost` or its own name is itself.",
+            kind=ListOf(item=CONNECT, example="[web:80]"),
+        ),
+        "run": Field(
+            doc="A program that it runs: a text, split as a shell does (none runs it), or a list of words.",
+            kind=Either(
+                options=(COMMAND, ListOf(item=WORD, example="[nginx, -g, daemon off;]", least=1)),
+                example="nginx -g 'daemon off;'",
+            ),
+        ),
+        "image": Field(
+            doc="The image of its root; the engine's own where absent. The namespaces engine has none.",
+            kind=IMAGE,
+        ),
+        "files": Field(
+            doc="Files to copy into it, `source: target`; sources lie below the folder of the lab file.",
+            kind=MapOf(key=SOURCE, value=PATH_IN_HOST, example="{nginx.conf: /etc/nginx/nginx.conf}"),
+        ),
+        "env": Field(
+            doc="Variables of its programs.",
+            kind=MapOf(
+                key=VARIABLE, value=Either(options=(Nothing(), ANY), example="fast"), example="{MODE: fast}"
+            ),
+        ),
+        "logs": Field(
+            doc="Files in it that `lab logs` shows.",
+            kind=ListOf(item=PATH_IN_HOST, example="[/var/log/nginx/error.log]"),
+        ),
+        "resources": Field(doc="Its limits.", kind=RESOURCES),
+    },
+)
+
+LAB = Record(
+    what="a lab",
+    example="name: first",
+    fields={
+        "name": Field(doc="The lab's name; two users may have labs of one name.", kind=NAME, required=True),
+        "engine": Field(
+            doc="What makes the hosts: `auto` takes docker where it answers, else namespaces. "
+            "The command line overrides it.",
+            kind=ENGINE,
+        ),
+        "networks": Field(
+            doc="The networks, by name.",
+            kind=MapOf(
+                key=NAME,
+                value=Either(options=(Nothing(), NETWORK), example=NETWORK.example),
+                example="{office: {subnet: 10.20.1.0/24}}",
+                least=1,
+            ),
+            required=True,
+        ),
+        "routers": Field(
+            doc="Hosts that forward between networks, by name.",
+            kind=MapOf(key=NAME, value=ROUTER, example="{edge: {networks: [office, dc]}}"),
+        ),
+        "hosts": Field(
+            doc="The hosts, by name. The name resolves inside the lab.",
+            kind=MapOf(key=NAME, value=HOST, example="{alice: {role: client, networks: [office]}}", least=1),
+            required=True,
+        ),
+        "machines": Field(doc="The computers that the hosts are spread over.", later=True),
+        "place": Field(doc="Which host is on which machine.", later=True),
+        "fabric": Field(doc="What joins networks across machines.", later=True),
+        "scenarios": Field(doc="Scripted lessons and tests.", later=True),
+    },
+)
+
+
+def json_schema() -> Json:
+    """The JSON schema (2020-12) that editors check a lab file by."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "lab.yaml",
+        "description": "A lab: networks, routers and hosts, and what they listen on and connect to.",
+        **LAB.json(),
+    }
