@@ -1,0 +1,77 @@
+"""Plan and Changes → the text of `lab up --dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from orchestrator.model.plan import Change, Interface, Plan, PlannedConnect, PlannedHost, PlannedNetwork
+
+_SIGNS = {"make": "+", "remove": "-"}
+
+
+def describe(plan: Plan, changes: Sequence[Change]) -> str:
+    """The lab as it will be, then what is done for it; ends with a newline."""
+    return "\n".join((*_lab(plan), *_steps(changes))) + "\n"
+
+
+def _lab(plan: Plan) -> Iterator[str]:
+    yield f"lab {plan.key.name} of {plan.key.owner}, engine {plan.engine}"
+    yield "networks"
+    width = max((len(one.name) for one in plan.networks), default=0)
+    for network in plan.networks:
+        yield f"  {network.name:{width}}  {_network(network)}"
+    width = max((len(one.name) for one in plan.hosts), default=0)
+    for title, kind in (("routers", "router"), ("hosts", "host")):
+        chosen = [host for host in plan.hosts if host.kind == kind]
+        if chosen:
+            yield title
+        for host in chosen:
+            yield f"  {host.name:{width}}  {'; '.join(_host(host))}"
+
+
+def _network(network: PlannedNetwork) -> str:
+    subnets = [subnet for subnet in (network.subnet, network.subnet6) if subnet]
+    return ", ".join([*subnets, *(["internet"] if network.internet else [])])
+
+
+def _host(host: PlannedHost) -> Iterator[str]:
+    """What there is to say of one host, part by part."""
+    yield ", ".join(_interface(one) for one in host.interfaces)
+    if host.routes:
+        yield "routes " + ", ".join(f"{one.destination} via {one.via}" for one in host.routes)
+    if host.nat:
+        yield f"nat {host.nat}"
+    if host.image:
+        yield f"image {host.image}"
+    if host.files:
+        yield "files " + ", ".join(one.target for one in host.files)
+    if host.run:
+        yield "runs " + " ".join(host.run)
+    if host.listen:
+        yield "listens " + ", ".join(_end(one.address, one.port) for one in host.listen)
+    if host.connect:
+        yield "connects " + ", ".join(_connect(one) for one in host.connect)
+
+
+def _interface(one: Interface) -> str:
+    return " ".join([one.network, *(address for address in (one.address, one.address6) if address)])
+
+
+def _connect(one: PlannedConnect) -> str:
+    times = f" x{one.times}" if one.times > 1 else ""
+    return f"{one.host} {_end(one.address, one.port)}{times}"
+
+
+def _end(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _steps(changes: Sequence[Change]) -> Iterator[str]:
+    if not changes:
+        yield "nothing to change"
+        return
+    yield f"{len(changes)} steps"
+    for change in changes:
+        sign = _SIGNS.get(change.action.partition("-")[0], "~")
+        why = f" ({change.why})" if change.why and change.why != "new" else ""
+        yield f"  {sign} {change.action.replace('-', ' ')} {change.subject}{why}"
