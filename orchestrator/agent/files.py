@@ -1,0 +1,194 @@
+"""Files of a host: put, get, list, mkdir, as the host's root and in bounded pieces.
+
+The agent sees only the host's own files, so a link cannot lead out of it. Only regular files are read and
+written: a FIFO or a device would block or do something else than was meant.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator import errors, wire
+from orchestrator.agent.poll import Loop
+from orchestrator.agent.requests import Request, guarded
+
+MAX_ENTRIES = 100_000
+_PAGE = 500  # entries of a folder in one part
+_SAFE = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def put(request: Request) -> None:
+    """Write a file in place (a bind-mounted one cannot be replaced), making the folders above it."""
+    path, mode = _path(request), request.message.get("mode")
+    os.makedirs(os.path.dirname(path) or "/", exist_ok=True)
+    fd = _open(path, os.O_WRONLY | os.O_CREAT, 0o644 if mode is None else int(mode))
+    os.ftruncate(fd, 0)
+    if mode is not None:
+        os.fchmod(fd, int(mode) & 0o7777)
+    _Put(request, fd)
+
+
+class _Put:
+    """A file that is being written."""
+
+    def __init__(self, request: Request, fd: int) -> None:
+        self._request = request
+        self._fd = fd
+        self._size = 0
+        request.on_input, request.on_cancel = self._feed, self._close
+
+    def _feed(self, message: wire.Message, data: bytes) -> None:
+        try:
+            _write_all(self._fd, data)
+        except OSError as error:
+            self._close()
+            return self._request.error(error)
+        self._size += len(data)
+        if data:
+            self._request.taken(len(data))
+        if message.get("eof"):
+            self._close()
+            self._request.ok({"size": self._size})
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Get:
+    """A file that is being read, as fast as its window allows."""
+
+    def __init__(self, loop: Loop, request: Request) -> None:
+        self._loop = loop
+        self._request = request
+        self._fd = _open(_path(request), os.O_RDONLY)
+        self._size = 0
+        self._mode = stat.S_IMODE(os.fstat(self._fd).st_mode)
+        request.on_cancel, request.on_credit = self._close, self._continue
+        self._scheduled = False
+        self._continue()
+
+    def _continue(self) -> None:
+        if not self._scheduled and self._fd >= 0 and self._request.window > 0:
+            self._scheduled = True
+            self._loop.soon(lambda: guarded(self._request, self._step))
+
+    def _step(self) -> None:
+        self._scheduled = False
+        if self._fd < 0:
+            return
+        try:
+            data = os.read(self._fd, min(wire.CHUNK, self._request.window))
+        except OSError:
+            self._close()
+            raise
+        if not data:
+            self._close()
+            return self._request.ok({"size": self._size, "mode": self._mode})
+        self._size += len(data)
+        self._request.part({}, data)
+        self._continue()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class List:
+    """A folder that is being listed, one page a round."""
+
+    def __init__(self, loop: Loop, request: Request) -> None:
+        self._loop = loop
+        self._request = request
+        self._entries = entries(_path(request))
+        self._count = 0
+        self._page()
+
+    def _page(self) -> None:
+        if not self._request.open:
+            return
+        page = [e for e, _ in zip(self._entries, range(_PAGE), strict=False)]
+        self._count += len(page)
+        if self._count > MAX_ENTRIES:
+            raise errors.AgentError(f"the folder has more than {MAX_ENTRIES} entries")
+        if page:
+            self._request.part({"entries": page})
+            self._loop.soon(lambda: guarded(self._request, self._page))
+        else:
+            self._request.ok({"count": self._count})
+
+
+def entries(root: str) -> Iterator[dict[str, Any]]:
+    """What is below a folder, folders first, links not followed; a file is its own only entry ("")."""
+    first = os.lstat(root)
+    if not stat.S_ISDIR(os.stat(root).st_mode):
+        yield _entry("", root, first)
+        return
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        for name in sorted(_names(os.path.join(root, folder)), reverse=True):
+            path = os.path.join(folder, name)
+            try:
+                entry = _entry(path, os.path.join(root, path), os.lstat(os.path.join(root, path)))
+            except OSError:
+                continue  # gone meanwhile
+            yield entry
+            if entry["kind"] == "dir":
+                pending.append(path)
+
+
+def mkdir(request: Request) -> None:
+    """Make a folder and those above it; one that is there is left alone."""
+    path, mode = _path(request), request.message.get("mode")
+    os.makedirs(path, exist_ok=True)
+    if mode is not None:
+        os.chmod(path, int(mode) & 0o7777)
+    request.ok({})
+
+
+def _path(request: Request) -> str:
+    path = request.message.get("path")
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        raise errors.AgentError(f"{path!r} is no absolute path")
+    return path
+
+
+def _open(path: str, flags: int, mode: int = 0o644) -> int:
+    """A descriptor of a regular file; anything else is an OSError that says what it is."""
+    fd = os.open(path, flags | _SAFE, mode)
+    kind = os.fstat(fd).st_mode
+    if stat.S_ISREG(kind):
+        return fd
+    os.close(fd)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise errors.AgentError(f"{path}: not a regular file")
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except NotADirectoryError:
+        return []  # replaced meanwhile
+
+
+def _entry(path: str, full: str, about: os.stat_result) -> dict[str, Any]:
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
+    kind = kinds.get(stat.S_IFMT(about.st_mode), "other")
+    target = os.readlink(full) if kind == "link" else None
+    mode = stat.S_IMODE(about.st_mode)
+    safe = path.encode("utf-8", "replace").decode()
+    return {"path": safe, "kind": kind, "mode": mode, "size": about.st_size, "target": target}
