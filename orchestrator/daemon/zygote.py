@@ -2,8 +2,8 @@
 
 The daemon starts it before either. They share one SEQPACKET socketpair: a request is one JSON message with
 any descriptors, and so is its answer. A handler runs in the zygote and ordinarily calls `fork_child`; it
-answers as soon as the child exists, so that many are started without waiting for any. A child says how it went
-as the first frame of its channel: `{"ready": true, …}` with descriptors by SCM_RIGHTS, or
+answers as soon as the child exists, so that many are started without waiting for any. A child says how it
+went as the first frame of its channel: `{"ready": true, …}` with descriptors by SCM_RIGHTS, or
 `{"error": {kind, message, hint}}`.
 """
 
@@ -51,7 +51,7 @@ class Zygote:
         self.pid = pid
 
     def request(self, message: Message, fds: Sequence[int] = ()) -> tuple[Message, list[int]]:
-        """Let the handler of `message["do"]` act; raises what it raised, DaemonError where the zygote is gone."""
+        """Let the handler of `message["do"]` act; raises what it raised, DaemonError without a zygote."""
         try:
             socket.send_fds(self._socket, [json.dumps(message).encode()], list(fds))
             answer, got = _receive(self._socket)
@@ -115,7 +115,7 @@ def _serve(sock: socket.socket, handlers: Mapping[str, Handler]) -> NoReturn:
 
 
 def _wake_at_child_end() -> socket.socket:
-    """A socket that becomes readable when a child ends: reaped between requests, never under a handler's feet."""
+    """A socket that is readable when a child has ended: reaped between requests, not during a handler."""
     ended, wake = socket.socketpair()
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.detach(), warn_on_full_buffer=False)
