@@ -1,0 +1,374 @@
+"""The fake engine's daemon: the requests of docs/architecture.md, answered from a model in this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from orchestrator import wire
+from orchestrator.engines import fake_tables
+from orchestrator.engines.fake_calls import Call, begin
+from orchestrator.engines.fake_files import File
+from orchestrator.engines.fake_host import FakeHost
+from orchestrator.engines.fake_network import Network, Spec
+from orchestrator.engines.fake_programs import Program, check
+from orchestrator.engines.fake_session import Asked, Session, Steps
+from orchestrator.engines.fake_tcp import Tcp
+from orchestrator.errors import AgentError, DaemonError, LabError
+from orchestrator.model.plan import LabKey
+
+MAX_KNOWN = 4_000_000  # cookies whose ids are remembered
+
+
+class FakeDaemon:
+    """One lab of the fake engine."""
+
+    def __init__(self, key: LabKey, ended: Callable[[], None]) -> None:
+        self.key = key
+        self.changed = threading.Condition(threading.RLock())
+        self.stirred = False
+        self.state = "incomplete"
+        self._ended = ended
+        self._lease: Session | None = None
+        self._sessions: list[Session] = []
+        self._plan: Any = None
+        self._network = Network()
+        self._tcp = Tcp(self._network)
+        self._hosts: dict[str, FakeHost] = {}
+        self._made = 0
+        self._programs: list[Program] = []  # of all hosts, while they run by themselves
+        self._known: OrderedDict[int, bytes] = OrderedDict()
+        self._ops: dict[str, Callable[[Asked], Steps]] = {
+            name.strip("_"): getattr(self, name) for name in _OPS
+        }
+
+    @property
+    def what(self) -> str:
+        """For `Found`."""
+        return f"{len(self._hosts)} hosts, {len(self._network.networks)} networks"
+
+    def connect(self) -> wire.Channel:
+        """A new channel; the first one is the lease until `commit`."""
+        session = Session(self)
+        with self.changed:
+            self._sessions.append(session)
+            if self._lease is None and self.state == "incomplete":
+                self._lease = session
+        return wire.Channel(session)
+
+    def left(self, session: Session) -> None:
+        """A client has closed its channel."""
+        if session in self._sessions:
+            self._sessions.remove(session)
+        if session is self._lease and self.state == "incomplete":
+            self.end()
+        self.changed.notify_all()
+
+    def end(self) -> None:
+        """The lab is over; every channel gets its end."""
+        with self.changed:
+            for session in self._sessions:
+                session.open = False
+            self._sessions.clear()
+            self.state = "ended"
+            self._ended()
+            self.changed.notify_all()
+
+    def settle(self) -> None:
+        """Carry on all operations until nothing moves any more."""
+        self.stirred = True
+        while self.stirred:
+            self.stirred = False
+            self._tcp.tick()
+            self._attend()
+            for session in list(self._sessions):
+                session.advance()
+            self._run_programs()
+            self.stirred = self.stirred or bool(self._tcp.touched)
+        self.changed.notify_all()
+
+    def handle(self, asked: Asked) -> Steps:
+        """The steps of one request."""
+        op = self._ops.get(str(asked.message.get("op")))
+        if op is None:
+            return _raising(DaemonError(f"no request {asked.message.get('op')!r} is known"))
+        return op(asked)
+
+    def _attend(self) -> None:
+        while self._tcp.touched:
+            stack = self._tcp.touched.pop()
+            if host := self._hosts.get(stack.node.name):
+                host.agent.attend()
+
+    def _run_programs(self) -> None:
+        for program in self._programs:
+            program.run()
+        self._programs = [program for program in self._programs if program.alive]
+
+    def _host(self, asked: Asked) -> FakeHost:
+        name = str(asked["host"])
+        if name not in self._hosts:
+            raise AgentError(f"no host {name!r} is in lab {self.key.name}")
+        return self._hosts[name]
+
+    # ---- the lab
+
+    def _hello(self, asked: Asked) -> Steps:
+        yield from ()
+        if asked.get("version") != wire.VERSION:
+            raise DaemonError(f"the daemon speaks version {wire.VERSION}, not {asked.get('version')}")
+        about = {"owner": self.key.owner, "name": self.key.name, "state": self.state, "pid": os.getpid()}
+        return {"version": wire.VERSION, "engine": "fake", **about}
+
+    def _plan_(self, asked: Asked) -> Steps:
+        yield from ()
+        return {"plan": self._plan}
+
+    def _set_plan(self, asked: Asked) -> Steps:
+        yield from ()
+        self._plan = asked["plan"]
+        return {}
+
+    def _commit(self, asked: Asked) -> Steps:
+        yield from ()
+        self.state = "running"
+        return {}
+
+    def _down(self, asked: Asked) -> Steps:
+        yield from ()
+        asked.session.send({"id": asked.message["id"], "ok": {}})
+        asked.session.under_way.clear()
+        self.end()
+        return {}
+
+    # ---- hosts
+
+    def _make(self, asked: Asked) -> Steps:
+        yield from ()
+        for network in asked.get("networks", ()):
+            self._network.networks.setdefault(network["name"], network)
+        for spec in asked.get("hosts", ()):
+            if spec["name"] not in self._hosts:
+                self._add(spec)
+                asked.part({"host": spec["name"]})
+        return {}
+
+    def _add(self, spec: Spec) -> None:
+        for link in spec.get("interfaces", ()):
+            if link["network"] not in self._network.networks:
+                raise DaemonError(f"{spec['name']} is to be on network {link['network']}, which is not there")
+        self._made += 1
+        self._hosts[spec["name"]] = FakeHost(spec, self._made, self._network, self._tcp)
+
+    def _remove(self, asked: Asked) -> Steps:
+        yield from ()
+        for name in asked.get("hosts", ()):
+            if host := self._hosts.pop(name, None):
+                host.remove()
+        for name in asked.get("networks", ()):
+            self._network.networks.pop(name, None)
+        return {}
+
+    def _configure(self, asked: Asked) -> Steps:
+        yield from ()
+        names = asked.get("names", ())
+        text = File(hosts_file(names), 0o644)
+        for spec in asked.get("hosts", ()):
+            if host := self._hosts.get(spec["name"]):
+                host.configure(spec)
+                host.files.tree["/etc/hosts"] = text
+        return {}
+
+    def _hosts_(self, asked: Asked) -> Steps:
+        yield from ()
+        return {"hosts": [host.describe() for host in self._hosts.values()]}
+
+    # ---- the agents
+
+    def _call(self, asked: Asked) -> Steps:
+        ask = asked["call"]
+        if not isinstance(ask, dict):
+            raise AgentError("a call is a mapping")
+        call = Call(ask)
+        yield from begin(self._host(asked).agent, call)
+        return wire.Frame(call.answer(), bytes(call.data))
+
+    def _listen(self, asked: Asked) -> Steps:
+        yield from ()
+        return self._host(asked).agent.listen(asked.get("listen", []))
+
+    def _connect(self, asked: Asked) -> Steps:
+        answer: dict[str, Any] = {}
+        agent = self._host(asked).agent
+        yield from agent.connect(asked.get("connect", []), float(asked.get("timeout", 5.0)), answer)
+        return answer
+
+    # ---- programs and files
+
+    def _start(self, asked: Asked) -> Steps:
+        yield from ()
+        host, name = self._host(asked), str(asked.get("program", "run"))
+        answer = host.start(name, asked["argv"], asked.get("env", {}))
+        self._programs.append(host.programs[name])
+        return answer
+
+    def _stop(self, asked: Asked) -> Steps:
+        yield from ()
+        return self._host(asked).stop(str(asked.get("program", "run")))
+
+    def _exec(self, asked: Asked) -> Steps:
+        host, argv = self._host(asked), check(asked["argv"])
+        if asked.get("tty"):
+            raise AgentError("terminals are not in the fake engine")
+        program = host.program(
+            argv, asked.get("env", {}), lambda stream, data: asked.part({"stream": stream}, data)
+        )
+        while True:
+            while asked.inputs:
+                frame = asked.inputs.popleft()
+                program.stdin += frame.data
+                program.eof = program.eof or bool(frame.message["in"].get("eof"))
+                program.kill(int(frame.message["in"].get("signal") or 0))
+            program.run()
+            if not program.alive:
+                code = program.exit if program.signal is None else 128 + program.signal
+                return {"exit": code, "signal": program.signal}
+            yield
+
+    def _put(self, asked: Asked) -> Steps:
+        host, data = self._host(asked), bytearray()
+        while True:
+            while asked.inputs:
+                frame = asked.inputs.popleft()
+                data += frame.data
+                if frame.message["in"].get("eof"):
+                    host.files.put(str(asked["path"]), bytes(data), int(asked.get("mode", 0o644)))
+                    return {"size": len(data)}
+            yield
+
+    def _get(self, asked: Asked) -> Steps:
+        yield from ()
+        file = self._host(asked).files.get(str(asked["path"]))
+        for piece in _pieces(file.data):
+            asked.part({}, piece)
+        return {"size": len(file.data), "mode": file.mode}
+
+    def _list(self, asked: Asked) -> Steps:
+        yield from ()
+        entries = self._host(asked).files.list(str(asked["path"]))
+        if entries:
+            asked.part({"entries": entries})
+        return {"count": len(entries)}
+
+    def _mkdir(self, asked: Asked) -> Steps:
+        yield from ()
+        self._host(asked).files.mkdir(str(asked["path"]))
+        return {}
+
+    def _logs(self, asked: Asked) -> Steps:
+        host = self._host(asked)
+        sent: dict[str, int] = {}
+        while True:
+            for source, data in _sources(host, asked.get("paths", ())):
+                start = sent.get(source, _tail(data, asked.get("tail")))
+                for piece in _pieces(data[start:]):
+                    asked.part({"source": source}, piece)
+                sent[source] = len(data)
+            if not asked.get("follow"):
+                return {}
+            yield
+
+    # ---- what is seen
+
+    def _snapshot(self, asked: Asked) -> Steps:
+        yield from ()
+        began = time.monotonic()
+        wanted = asked.get("hosts", list(self._hosts))
+        for name in wanted:
+            if host := self._hosts.get(name):
+                self._send_tables(asked, host)
+        unseen = [name for name in wanted if name not in self._hosts]
+        return {"machine": "fake", "began": began, "ended": time.monotonic(), "not_observed": unseen}
+
+    def _send_tables(self, asked: Asked, host: FakeHost) -> None:
+        name, holders = host.node.name, bool(asked.get("holders"))
+        part, pieces = fake_tables.snapshot(name, host.stack, host.processes(), holders)
+        cookies = [record[-1] for record in fake_tables.DIAG.iter_unpack(pieces[2])]
+        pieces.append(b"".join(self._known[cookie] for cookie in cookies if cookie in self._known))
+        part["sizes"] = dict(zip(("tcp", "tcp6", "diag", "holders", "known"), map(len, pieces), strict=True))
+        asked.part({**part, "netns": host.netns}, b"".join(pieces))
+
+    def _remember(self, asked: Asked) -> Steps:
+        yield from ()
+        for at in range(0, len(asked.data) - 15, 16):
+            record = asked.data[at : at + 16]
+            self._known[int.from_bytes(record[:8], "little")] = record
+        while len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return {}
+
+
+_OPS = (
+    *(
+        "_hello",
+        "_plan_",
+        "_set_plan",
+        "_commit",
+        "_down",
+        "_make",
+        "_remove",
+        "_configure",
+        "_hosts_",
+        "_call",
+    ),
+    *(
+        "_listen",
+        "_connect",
+        "_start",
+        "_stop",
+        "_exec",
+        "_put",
+        "_get",
+        "_list",
+        "_mkdir",
+        "_logs",
+        "_snapshot",
+    ),
+    "_remember",
+)
+
+
+def _raising(error: LabError) -> Steps:
+    yield from ()
+    raise error
+
+
+def _pieces(data: bytes) -> Iterable[bytes]:
+    return (data[at : at + wire.CHUNK] for at in range(0, len(data), wire.CHUNK))
+
+
+def _sources(host: FakeHost, paths: Sequence[str]) -> Iterable[tuple[str, bytes]]:
+    yield from ((name, bytes(kept)) for name, kept in host.output.items())
+    for path in paths:
+        found = host.files.tree.get(path)
+        if found is not None:
+            yield path, found.data
+
+
+def _tail(data: bytes, lines: int | None) -> int:
+    """Where the last `lines` lines begin; None: at the beginning."""
+    if lines is None:
+        return 0
+    kept = data.splitlines(keepends=True)[-lines:] if lines > 0 else []
+    return len(data) - sum(map(len, kept))
+
+
+def hosts_file(names: Sequence[Sequence[Any]]) -> bytes:
+    """/etc/hosts: loopback, then every name of the lab."""
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    lines += [f"{address}\t{name}" for name, addresses in names for address in addresses]
+    return ("\n".join(lines) + "\n").encode()

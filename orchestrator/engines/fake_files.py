@@ -1,0 +1,83 @@
+"""Files of a host of the fake engine: a tree in memory, as much of it as put, get, list and mkdir need."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import AgentError
+
+
+@dataclass
+class File:
+    """What was put there."""
+
+    data: bytes
+    mode: int
+
+
+def _fresh() -> dict[str, File | None]:
+    return dict.fromkeys(("/", "/etc", "/root", "/tmp", "/var", "/var/log"))
+
+
+@dataclass
+class Files:
+    """Absolute paths; None stands for a folder."""
+
+    tree: dict[str, File | None] = field(default_factory=_fresh)
+
+    def put(self, path: str, data: bytes, mode: int) -> None:
+        """Write a file whole; the folders above it are made."""
+        path = _normal(path)
+        if path in self.tree and self.tree[path] is None:
+            raise AgentError(f"{path}: Is a directory")
+        self.mkdir(posixpath.dirname(path))
+        self.tree[path] = File(data, mode)
+
+    def get(self, path: str) -> File:
+        """The file of that path."""
+        path = _normal(path)
+        if path not in self.tree:
+            raise AgentError(f"{path}: No such file or directory")
+        found = self.tree[path]
+        if found is None:
+            raise AgentError(f"{path}: Is a directory")
+        return found
+
+    def mkdir(self, path: str) -> None:
+        """Make a folder and those above it."""
+        path = _normal(path)
+        if self.tree.get(path) is not None:
+            raise AgentError(f"{path}: Not a directory")
+        if path not in self.tree:
+            self.mkdir(posixpath.dirname(path))
+            self.tree[path] = None
+
+    def list(self, path: str) -> list[dict[str, Any]]:
+        """Everything below a folder; of a file the file itself, under an empty path."""
+        path = _normal(path)
+        if path not in self.tree:
+            raise AgentError(f"{path}: No such file or directory")
+        return list(self._below(path))
+
+    def _below(self, top: str) -> Iterator[dict[str, Any]]:
+        prefix = top if top == "/" else top + "/"
+        for path, found in sorted(self.tree.items()):
+            if path == top and found is not None:
+                yield _entry("", found)
+            elif path.startswith(prefix) and path != top:
+                yield _entry(path[len(prefix) :], found)
+
+
+def _entry(path: str, found: File | None) -> dict[str, Any]:
+    if found is None:
+        return {"path": path, "kind": "dir", "mode": 0o755, "size": 0, "target": None}
+    return {"path": path, "kind": "file", "mode": found.mode, "size": len(found.data), "target": None}
+
+
+def _normal(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise AgentError(f"{path!r} is no absolute path")
+    return "/" + posixpath.normpath(path).lstrip("/")

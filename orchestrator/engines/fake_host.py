@@ -1,0 +1,91 @@
+"""A host of the fake engine: its agent, files and programs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.engines.fake_agent import AGENT, FakeAgent
+from orchestrator.engines.fake_files import Files
+from orchestrator.engines.fake_network import Network, Spec, make_node
+from orchestrator.engines.fake_programs import KEPT, Program, check
+from orchestrator.engines.fake_tcp import Stack, Tcp
+
+_FIRST_NETNS = 4026531840  # PROC_DYNAMIC_FIRST and what the kernel itself takes: as inodes of namespaces look
+
+
+class FakeHost:
+    """Everything of one host."""
+
+    def __init__(self, spec: Spec, number: int, network: Network, tcp: Tcp) -> None:
+        self.spec = spec
+        self.netns = _FIRST_NETNS + number
+        self.node = make_node(spec)
+        self.stack = tcp.stacks[self.node] = Stack(self.node)
+        self._pids = itertools.count(AGENT + 1)
+        self.agent = FakeAgent(self.stack, tcp, lambda: next(self._pids))
+        self.files = Files()
+        self.programs: dict[str, Program] = {}
+        self.output: dict[str, bytearray] = {}
+        self._network, self._tcp = network, tcp
+        network.add(self.node)
+
+    def configure(self, spec: Spec) -> None:
+        """Routes and NAT as this spec says."""
+        self.spec = spec
+        fresh = make_node(spec)
+        self.node.routes, self.node.nat = fresh.routes, fresh.nat
+
+    def remove(self) -> None:
+        """Nothing of it is left."""
+        self._network.discard(self.node)
+        self._tcp.forget(self.stack)
+
+    def start(self, name: str, argv: object, env: Mapping[str, str]) -> dict[str, Any]:
+        """A program that runs by itself; the same one that runs is left alone."""
+        words = check(argv)
+        there = self.programs.get(name)
+        if there and there.alive and there.argv == words:
+            return {"pid": there.pid, "already": True}
+        kept = self.output.setdefault(name, bytearray())
+        program = self.program(words, env, lambda _, data: _keep(kept, data))
+        program.eof = True
+        self.programs[name] = program
+        program.run()
+        return {"pid": program.pid, "already": False}
+
+    def stop(self, name: str) -> dict[str, Any]:
+        """SIGTERM; it has ended when this returns."""
+        program = self.programs.get(name)
+        if program is None or not program.alive:
+            return {"was": "absent" if program is None else "exited"}
+        program.kill(15)
+        return {"was": "running", "exit": program.exit, "signal": program.signal}
+
+    def program(self, argv: list[str], env: Mapping[str, str], write: Any) -> Program:
+        """A new process of this host."""
+        return Program(next(self._pids), argv, {**self.spec.get("env", {}), **env}, self.files, write)
+
+    def processes(self) -> dict[int, str]:
+        """pid → name, as `ps` would show it."""
+        programs = {p.pid: os.path.basename(p.argv[0]) for p in self.programs.values() if p.alive}
+        return {AGENT: "agent", **dict.fromkeys(self.agent.children.values(), "agent"), **programs}
+
+    def describe(self) -> dict[str, Any]:
+        """As `hosts` answers."""
+        return {
+            "name": self.node.name,
+            "kind": self.spec.get("kind", "host"),
+            "pid": os.getpid(),
+            "alive": True,
+            "programs": [program.describe(name) for name, program in self.programs.items()],
+            "listening": self.agent.describe_listening(),
+            "connected": self.agent.connected,
+        }
+
+
+def _keep(kept: bytearray, data: bytes) -> None:
+    kept += data
+    del kept[: max(0, len(kept) - KEPT)]
