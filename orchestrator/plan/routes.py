@@ -1,18 +1,22 @@
 """Static routes: fewest hops over all routers, both families, and never further than the file says.
 
-A host gets the one route "default" where all that it may reach lies behind one router and no network of its
-domain leads to the internet: the router itself knows only the lab's networks, so a closed lab stays closed.
-Routers get a route for each network; only a host on an `internet` network has a default route out of the lab.
+Where no network of its domain leads to the internet, a host gets the route "default" by the router behind
+which most networks lie, and one for each of the rest: the router itself knows only the lab's networks, so a
+closed lab stays closed. Routers get a route for each network, never a default one; only a host on an
+`internet` network has one out of the lab.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from orchestrator.model.plan import PlannedNetwork, Route
 from orchestrator.model.reach import Door, Hop, Reach
 from orchestrator.plan.addresses import Key
 from orchestrator.plan.expand import Member
+
+MOST_LISTED = 16  # routes by one next hop that a person still reads one by one
 
 
 class Family:
@@ -24,6 +28,19 @@ class Family:
         self.subnets = subnets
         self.addresses = addresses
         self.reach = Reach(_door(router, subnets) for router in routers)
+        parsed = {network: ip_network(subnet) for network, subnet in subnets.items()}
+        self._ranges = {name: (int(one.network_address), one.num_addresses) for name, one in parsed.items()}
+        self._order = {name: number for number, name in enumerate(subnets)}
+        self._bits = next((one.max_prefixlen for one in parsed.values()), 32)
+
+    def like(
+        self, subnets: Mapping[str, str], addresses: Mapping[Key, str], routers: Sequence[Member]
+    ) -> Family:
+        """The other family of the lab; what is reached is computed once where the networks are the same."""
+        other = Family(subnets, addresses, routers)
+        if set(subnets) == set(self.subnets):
+            other.reach = self.reach
+        return other
 
     def hops(self, on: Sequence[str]) -> dict[str, tuple[Hop, str]]:
         """For each network beyond those: the nearest hop and from which network it is taken."""
@@ -35,14 +52,41 @@ class Family:
                     best[beyond] = (hop, start)
         return best
 
-    def routes(self, on: Sequence[str]) -> tuple[Route, ...]:
-        """A route for each network beyond, in file order."""
+    def routes(self, on: Sequence[str], default: bool) -> Iterator[Route]:
+        """To each network beyond; with `default`, the commonest next hop (the first of equals) as that."""
+        behind: dict[str, list[str]] = {}
         best = self.hops([network for network in on if network in self.subnets])
-        return tuple(
-            Route(destination=subnet, via=self.addresses[(best[network][0].router, best[network][1])])
-            for network, subnet in self.subnets.items()
-            if network in best
-        )
+        for network, (hop, start) in sorted(best.items(), key=lambda item: self._order[item[0]]):
+            behind.setdefault(self.addresses[(hop.router, start)], []).append(network)
+        if default and behind:
+            via = max(behind, key=lambda via: len(behind[via]))
+            del behind[via]
+            yield Route(destination="default", via=via)
+        for via, networks in behind.items():
+            for destination in self._destinations(networks):
+                yield Route(destination=destination, via=via)
+
+    def _destinations(self, networks: Sequence[str]) -> Sequence[str]:
+        """Their subnets; where there are many, neighbours as one, exactly as much as before."""
+        if len(networks) <= MOST_LISTED:
+            return [self.subnets[network] for network in networks]
+        merged: list[tuple[int, int]] = []
+        for start, size in sorted(self._ranges[network] for network in networks):
+            merged.append((start, size))
+            while len(merged) > 1 and _halves(*merged[-2:]):
+                _, (_, half) = merged[-2], merged.pop()
+                merged[-1] = (merged[-1][0], 2 * half)
+        return [self._text(start, size) for start, size in merged]
+
+    def _text(self, start: int, size: int) -> str:
+        length = self._bits - size.bit_length() + 1
+        return str(IPv4Network((start, length)) if self._bits == 32 else IPv6Network((start, length)))
+
+
+def _halves(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two (start, size) are the halves of one subnet."""
+    start, size = first
+    return second == (start + size, size) and start % (2 * size) == 0
 
 
 def _door(router: Member, subnets: Mapping[str, str]) -> Door:
@@ -70,10 +114,7 @@ class Routes:
         found: list[Route] = []
         closed = not any(self._networks[network].domain in self._open for network in on)
         for family in self._families:
-            routes = family.routes(on)
-            if not router and closed and len({route.via for route in routes}) == 1:
-                routes = (Route(destination="default", via=routes[0].via),)
-            found.extend(routes)
+            found.extend(family.routes(on, default=closed and not router))
         ways_out = (self._networks[network].gateway for network in on if self._networks[network].internet)
         way_out = next(ways_out, None)
         if way_out and not router:
