@@ -1,0 +1,46 @@
+"""`lab gc`."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli.ending import say
+from orchestrator.errors import LabError
+
+
+@click.command("gc")
+def command() -> int:
+    """Remove labs of yours that were left incomplete: their `up` was killed, or their daemon was.
+
+    Running labs, and whatever is not yours, are left alone.
+    """
+    from orchestrator.cli.progress import shown
+    from orchestrator.engines import registry
+    from orchestrator.lab import all_found
+    from orchestrator.owner import locked, sweep_locks
+
+    found, failures = all_found()
+    stale = [one for one in found if one.state == "incomplete"]
+    for one in stale:
+        try:
+            with shown(f"lab {one.key.name}") as progress, locked(one.key.name, progress):
+                if not still_incomplete(one.engine, one.key):
+                    continue  # its `up` was at work just now, and has completed it
+                registry.engine(one.engine).remove(one.key, progress)
+            say(f"removed what was left of lab {one.key.name} ({one.engine}): {one.what}")
+        except LabError as error:
+            failures.append(error)
+    sweep_locks()
+    if not stale:
+        say("nothing was left behind")
+    if failures:
+        raise ExceptionGroup("not everything could be removed", failures)
+    return 0
+
+
+def still_incomplete(engine: str, key: object) -> bool:
+    """Whether it is incomplete also while we hold its lock."""
+    from orchestrator.engines import registry
+    from orchestrator.owner import owner
+
+    return any(f.key == key and f.state == "incomplete" for f in registry.engine(engine).find(owner()))

@@ -1,0 +1,105 @@
+"""`lab status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.ending import harmless, say
+from orchestrator.cli.naming import complete_labs, find, lab_options
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.lab import Lab
+
+
+@click.command("status")
+@click.argument("which", required=False, metavar="[NAME]", shell_complete=complete_labs)
+@lab_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout")
+def command(which: str | None, name: str | None, path: str | None, as_json: bool) -> int:
+    """The labs of yours that run; with a name (or -f FILE) the hosts of that one."""
+    if which and (name or path):
+        raise UsageError("name one lab")
+    if which or name or path:
+        with find(which or name, path) as lab:
+            show_hosts(lab, as_json)
+        return 0
+    return show_labs(as_json)
+
+
+def show_labs(as_json: bool) -> int:
+    """Every lab of this user on every engine."""
+    from orchestrator.lab import all_found
+
+    found, errors = all_found()
+    for error in errors:
+        say(f"lab: {error}")
+    if as_json:
+        print_json(
+            {
+                "labs": [
+                    {"name": f.key.name, "engine": f.engine, "state": f.state, "what": f.what} for f in found
+                ]
+            }
+        )
+    elif found:
+        print_table(
+            [("LAB", "ENGINE", "STATE", "WHAT"), *((f.key.name, f.engine, f.state, f.what) for f in found)]
+        )
+    else:
+        say("no lab is running")
+    return 3 if errors else 0
+
+
+def show_hosts(lab: Lab, as_json: bool) -> None:
+    """How each host of one lab is."""
+    seen = {str(host.get("name")): host for host in lab.hosts()}
+    if as_json:
+        hosts = [seen.get(name, {"name": name, "alive": False}) for name in lab.names()]
+        print_json({"lab": lab.key.name, "engine": lab.engine.name, "file": lab.plan.path, "hosts": hosts})
+        return
+    click.echo(harmless(f"lab {lab.key.name}, engine {lab.engine.name}, from {lab.plan.path or 'no file'}"))
+    rows = [("HOST", "KIND", "ADDRESSES", "STATE", "LISTENS", "CONNECTED", "PROGRAM")]
+    for host in lab.plan.hosts:
+        addresses = [a for i in host.interfaces for a in (i.address, i.address6) if a]
+        state = seen.get(host.name, {})
+        rows.append((host.name, host.role or host.kind, " ".join(addresses), *how(state)))
+    print_table(rows)
+
+
+def how(state: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Columns STATE, LISTENS, CONNECTED and PROGRAM of one host."""
+    ports = " ".join(str(one.get("port")) for one in state.get("listening", []))
+    programs = ", ".join(program(one) for one in state.get("programs", []))
+    return (
+        "up" if state.get("alive") else "gone",
+        ports or "-",
+        str(state.get("connected") or "-"),
+        programs or "-",
+    )
+
+
+def program(one: dict[str, Any]) -> str:
+    """A program's command and how it is."""
+    argv = " ".join(map(str, one.get("argv", [])))
+    if one.get("state") == "running":
+        return argv
+    ending = f"signal {one['signal']}" if one.get("signal") else f"exit {one.get('exit')}"
+    return f"{argv} ({ending})"
+
+
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Columns as wide as they need to be."""
+    clean = [[harmless(cell).replace("\n", " ").replace("\t", " ") for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in clean) for i in range(len(clean[0]))]
+    for row in clean:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_json(document: Any) -> None:
+    """One document, and nothing else, on stdout."""
+    import json
+
+    click.echo(json.dumps(document, indent=2, ensure_ascii=True))

@@ -1,0 +1,285 @@
+"""`lab cp`: files and folders between this computer and a host.
+
+What a host says about its files is hostile: a name may not lead out of the destination, a link is never written
+through, and nobody gets a file with set-user-id or a device. A link is made only where it stays inside the copy.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from orchestrator.errors import AgentError, LabError, UsageError
+from orchestrator.fanout import Request, ask_all, raise_first
+from orchestrator.lab import Lab
+from orchestrator.wire import CHUNK, Channel
+
+PERMISSIONS = 0o777  # of what comes from a host: no set-user-id, no sticky bit
+RESERVED = frozenset('<>:"|?*\\')  # in names on Windows: a drive, a stream, another separator
+
+
+class Place(NamedTuple):
+    """One side of a copy: a path on a host, or (host None) on this computer."""
+
+    host: str | None
+    path: str
+
+
+class Entry(NamedTuple):
+    """What a host says of one file; `path` is relative to what was asked for, "" for that itself."""
+
+    path: str
+    kind: str
+    mode: int
+    size: int
+    target: str
+
+
+def place(text: str, hosts: list[str]) -> Place:
+    """HOST:PATH, where HOST is one of the lab's; anything else is a path here (./a:b for a file with a colon)."""
+    host, colon, path = text.partition(":")
+    if not colon or "/" in host or (sys.platform == "win32" and len(host) == 1 and host not in hosts):
+        return Place(None, text)
+    if host not in hosts:
+        raise UsageError(
+            f"{text}: there is no host {host}", f"it has {', '.join(hosts)}; ./{text} is a file here"
+        )
+    return Place(host, posixpath.join("/", path or "root"))
+
+
+def copy(lab: Lab, source: Place, target: Place, say: Callable[[str], None]) -> int:
+    """Copy a file, or a folder with all in it; how many files were copied."""
+    if source.host is not None and target.host is None:
+        return Fetch(lab.channel, source.host, say).copy(source.path, target.path)
+    if source.host is None and target.host is not None:
+        return send(lab.channel, source.path, target.host, target.path, say)
+    raise UsageError("one side of a copy is on this computer, the other is HOST:PATH")
+
+
+# To a host ------------------------------------------------------------------------------------------------
+
+
+def send(channel: Channel, source: str, host: str, path: str, say: Callable[[str], None]) -> int:
+    """A file or folder of this computer to a host. A target that is a folder gets it inside, as with cp(1)."""
+    origin = Path(source)
+    if not origin.exists():
+        raise UsageError(f"{source}: no such file or folder")
+    name = origin.resolve().name
+    goal = posixpath.join(path, name) if path.endswith("/") or is_folder(channel, host, path) else path
+    if not origin.is_dir():
+        raise_first(ask_all(channel, [put(host, origin, goal)]))
+        return 1
+    folders, files = walk(origin, say)
+    raise_first(
+        ask_all(
+            channel, [mkdir(host, origin, goal), *(mkdir(host, f, _below(goal, origin, f)) for f in folders)]
+        )
+    )
+    raise_first(ask_all(channel, [put(host, f, _below(goal, origin, f)) for f in files]))
+    return len(files)
+
+
+def walk(origin: Path, say: Callable[[str], None]) -> tuple[list[Path], list[Path]]:
+    """Folders and files below a folder. Links to files are followed, those to folders and what is no file are said."""
+    folders: list[Path] = []
+    files: list[Path] = []
+    for at, names, others in os.walk(origin):
+        for name in sorted(names):
+            path = Path(at, name)
+            if path.is_symlink():
+                say(f"{path}: a link to a folder is not copied")
+            else:
+                folders.append(path)
+        for name in sorted(others):
+            path = Path(at, name)
+            if path.is_file():
+                files.append(path)
+            else:
+                say(f"{path}: not a regular file, not copied")
+    return folders, files
+
+
+def _below(goal: str, origin: Path, path: Path) -> str:
+    return posixpath.join(goal, path.relative_to(origin).as_posix())
+
+
+def put(host: str, source: Path, target: str) -> Request:
+    """The request that copies one file."""
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            with source.open("rb") as file:
+                while piece := file.read(CHUNK):
+                    yield piece
+        except OSError as error:
+            raise UsageError(f"{source}: {error.strerror}") from error
+
+    if not os.access(source, os.R_OK):
+        raise UsageError(f"{source}: cannot be read")
+    return Request("put", {"host": host, "path": target, "mode": _mode(source, 0o644)}, pieces)
+
+
+def mkdir(host: str, source: Path, target: str) -> Request:
+    """The request that makes one folder."""
+    return Request("mkdir", {"host": host, "path": target, "mode": _mode(source, 0o755)})
+
+
+def _mode(source: Path, otherwise: int) -> int:
+    """The permissions of a file here; Windows has none that would tell anything."""
+    return otherwise if sys.platform == "win32" else stat.S_IMODE(source.stat().st_mode) & PERMISSIONS
+
+
+def is_folder(channel: Channel, host: str, path: str) -> bool:
+    """Whether a path of a host is a folder. A file is the only entry of its own listing, named ""."""
+    request = channel.ask("list", host=host, path=path)
+    folder = True
+    try:
+        for message, _ in channel.parts(request):
+            entries = message.get("part", {}).get("entries", [])
+            folder = folder and not any(isinstance(e, dict) and e.get("path") == "" for e in entries)
+    except LabError:  # it is not there, or too large to list: then it is a folder, and cp's put will say so
+        return False
+    return folder
+
+
+# From a host ----------------------------------------------------------------------------------------------
+
+
+class Fetch:
+    """A copy from a host."""
+
+    def __init__(self, channel: Channel, host: str, say: Callable[[str], None]) -> None:
+        self.channel, self.host, self.say = channel, host, say
+
+    def copy(self, path: str, target: str) -> int:
+        """A file or folder to this computer; how many files."""
+        goal = Path(target)
+        if goal.is_dir() or target.endswith(("/", os.sep)):
+            goal = goal / (safe(PurePosixPath(path).name, 1) if PurePosixPath(path).name else self.host)
+        entries = self.entries(path)
+        if any(entry.path == "" for entry in entries):
+            self.file(path, goal, goal.parent)
+            return 1
+        return self.folder(path, goal, entries)
+
+    def folder(self, path: str, goal: Path, entries: list[Entry]) -> int:
+        """Folders first, then files, and links at last: nothing of this copy is written through one of its links."""
+        parts = {entry: safe(entry.path) for entry in entries}
+        make_folder(goal, goal)
+        for entry in (e for e in entries if e.kind == "dir"):
+            make_folder(goal / parts[entry], goal)
+        files = [e for e in entries if e.kind == "file"]
+        for entry in files:
+            self.file(posixpath.join(path, entry.path), goal / parts[entry], goal)
+        for entry in (e for e in entries if e.kind == "link"):
+            self.link(entry, goal / parts[entry], goal)
+        for entry in (e for e in entries if e.kind not in ("dir", "file", "link")):
+            self.say(f"{entry.path}: not a regular file, not copied")
+        return len(files)
+
+    def entries(self, path: str) -> list[Entry]:
+        """What the host says is there, checked as far as types go."""
+        found: list[Entry] = []
+        for message, _ in self.channel.parts(self.channel.ask("list", host=self.host, path=path)):
+            source = message.get("part") or message.get("ok") or {}
+            found += [_entry(one) for one in source.get("entries", [])]
+        return found
+
+    def file(self, path: str, goal: Path, root: Path) -> None:
+        """One file. What was there under its name is replaced, never written through."""
+        unlinked_above(goal, root)
+        request = self.channel.ask("get", host=self.host, path=path)
+        file = None
+        mode = 0o644
+        try:
+            for message, data in self.channel.parts(request):
+                if file is None:
+                    file = _create(goal)
+                file.write(data)
+                mode = message.get("ok", {}).get("mode") or mode
+        except OSError as error:
+            raise UsageError(f"{goal}: {error.strerror}") from error
+        finally:
+            if file is not None:
+                file.close()
+        if sys.platform != "win32":
+            goal.chmod(int(mode) & PERMISSIONS & ~_umask())
+
+    def link(self, entry: Entry, goal: Path, root: Path) -> None:
+        """A link that stays inside the copy; another is left out."""
+        inside = posixpath.normpath(posixpath.join(posixpath.dirname(entry.path), entry.target))
+        if posixpath.isabs(entry.target) or inside.startswith("..") or "\0" in entry.target:
+            self.say(f"{entry.path}: a link out of what is copied, left out")
+            return
+        unlinked_above(goal, root)
+        try:
+            if goal.is_symlink():
+                goal.unlink()
+            goal.symlink_to(entry.target)
+        except OSError as error:
+            self.say(f"{entry.path}: {error.strerror}")
+
+
+def _entry(one: Any) -> Entry:
+    if not isinstance(one, dict) or not isinstance(one.get("path"), str):
+        raise AgentError("the host lists what is no file")
+    mode, size = one.get("mode"), one.get("size")
+    return Entry(
+        path=one["path"],
+        kind=str(one.get("kind")),
+        mode=mode if isinstance(mode, int) else 0,
+        size=size if isinstance(size, int) else 0,
+        target=str(one.get("target") or ""),
+    )
+
+
+def safe(path: str, most: int = 255) -> Path:
+    """A host's relative path as one here. Raises AgentError for one that would lead elsewhere."""
+    parts = path.split("/")
+    bad = [
+        p
+        for p in parts
+        if p in ("", ".", "..") or "\0" in p or (sys.platform == "win32" and not RESERVED.isdisjoint(p))
+    ]
+    if bad or len(parts) > most:
+        raise AgentError(f"the host has a file named {path!r}, which cannot be copied here")
+    return Path(*parts)
+
+
+def unlinked_above(path: Path, root: Path) -> None:
+    """No folder between `root` and `path` may be a link. Raises UsageError."""
+    for folder in path.parents:
+        if folder == root or root not in folder.parents:
+            return
+        if folder.is_symlink():
+            raise UsageError(f"{folder} is a link; nothing from a host is written through one")
+
+
+def make_folder(path: Path, root: Path) -> None:
+    """A folder, unless it is there."""
+    unlinked_above(path, root)
+    try:
+        if path != root and path.is_symlink():
+            raise UsageError(f"{path} is a link; nothing from a host is written through one")
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+
+
+def _create(path: Path) -> Any:
+    """A new file of that name, in place of one that was there; never what a link there leads to."""
+    if path.is_symlink() or path.exists():
+        path.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,155 @@
+"""A running lab: found, asked, changed and removed. What the command line uses (later the plugin and the page)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from orchestrator.engines import registry
+from orchestrator.engines.base import Engine, Found, Progress
+from orchestrator.errors import DaemonError, LabError, NoSuchLab, UsageError
+from orchestrator.model.plan import LabKey, Plan, PlannedHost
+from orchestrator.owner import locked, owner
+from orchestrator.wire import Channel, Frame
+
+
+def quiet(_: str) -> None:
+    """Progress that nobody looks at."""
+
+
+class Lab:
+    """A lab that runs. A context manager: leaving it closes the channel, the lab goes on."""
+
+    def __init__(self, engine: Engine, key: LabKey, channel: Channel, plan: Plan) -> None:
+        self.engine, self.key, self.channel, self.plan = engine, key, channel, plan
+
+    @classmethod
+    def find(cls, name: str, engine: str = "auto") -> Lab:
+        """The running lab of this user with that name. Raises NoSuchLab."""
+        lab = cls.look_for(LabKey(owner=owner(), name=name), engine)
+        if lab is None:
+            raise NoSuchLab(f"no lab {name} is running", hint_of_others())
+        return lab
+
+    @classmethod
+    def look_for(cls, key: LabKey, engine: str = "auto") -> Lab | None:
+        """As `find`, None where there is none, or where its `up` was never completed."""
+        for candidate in registry.searched(engine):
+            found = registry.engine(candidate)
+            channel = _open(found, key)
+            if channel is None:
+                continue
+            plan = deployed(channel)
+            if plan is not None:
+                return cls(found, key, channel, plan)
+            channel.close()
+        return None
+
+    def host(self, name: str) -> PlannedHost:
+        """What is planned of a host. Raises UsageError for an unknown one."""
+        host = self.plan.host(name)
+        if host is None:
+            raise UsageError(f"lab {self.key.name} has no host {name}", f"it has {', '.join(self.names())}")
+        return host
+
+    def names(self) -> list[str]:
+        """Routers, then hosts, in the file's order."""
+        return [host.name for host in self.plan.hosts]
+
+    def another_channel(self) -> Channel:
+        """One more channel to the same daemon: for what goes on while something else is asked."""
+        channel = _open(self.engine, self.key)
+        if channel is None:
+            raise DaemonError(f"the daemon of lab {self.key.name} is gone", "`lab gc` removes what is left")
+        return channel
+
+    def hosts(self) -> list[dict[str, Any]]:
+        """How each host is: name, kind, pid, alive, programs, listening, connected."""
+        hosts = self.channel.call("hosts").get("hosts", [])
+        return [host for host in hosts if isinstance(host, dict)]
+
+    def exec(self, host: str, argv: Sequence[str], *, tty: bool = False) -> int:
+        """Run a program in a host with our own standard streams; its exit code."""
+        from orchestrator import terminal
+
+        self.host(host)
+        return terminal.run(self.channel, host, argv, tty=tty)
+
+    def call(self, host: str, call: dict[str, Any]) -> dict[str, Any]:
+        """One call of the host's agent, see agent/calls.py."""
+        self.host(host)
+        return self.channel.call("call", host=host, call=call)
+
+    def logs(self, host: str, *, follow: bool = False, tail: int | None = None) -> Iterator[Frame]:
+        """Parts {"source"} with bytes: of the host's program and its log files."""
+        paths = list(self.host(host).logs)
+        request = self.channel.ask("logs", host=host, paths=paths, follow=follow, tail=tail)
+        return self.channel.parts(request)
+
+    def down(self, say: Progress = quiet) -> None:
+        """Remove the lab and all that belongs to it."""
+        self.channel.close()
+        with locked(self.key.name, say):
+            self.engine.remove(self.key, say)
+
+    def close(self) -> None:
+        """Leave the lab alone."""
+        self.channel.close()
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _open(engine: Engine, key: LabKey) -> Channel | None:
+    """A channel, or None also where the engine does not work here: then nothing of it runs."""
+    from orchestrator.errors import EngineUnavailable
+
+    try:
+        return engine.open(key)
+    except EngineUnavailable:
+        return None
+
+
+def deployed(channel: Channel) -> Plan | None:
+    """The plan of what runs; None where `up` was not completed. Raises DaemonError for another version."""
+    hello = channel.call("hello", version=1)
+    if hello.get("state") != "running":
+        return None
+    value = channel.call("plan").get("plan")
+    if value is None:
+        return None
+    try:
+        return msgspec.convert(value, Plan)
+    except msgspec.ValidationError as error:
+        raise DaemonError(
+            f"the running lab was made by another version of lab: {error}",
+            "`lab down` it with that version, or `lab gc`",
+        ) from error
+
+
+def all_found() -> tuple[list[Found], list[LabError]]:
+    """Every lab of this user on every engine, and the errors of engines that could not be asked."""
+    from orchestrator.errors import EngineUnavailable
+
+    found: list[Found] = []
+    errors: list[LabError] = []
+    for name in registry.REAL:
+        try:
+            found += registry.engine(name).find(owner())
+        except EngineUnavailable:
+            continue
+        except LabError as error:
+            errors.append(error)
+    return sorted(found, key=lambda lab: (lab.key, lab.engine)), errors
+
+
+def hint_of_others() -> str:
+    """What a user who named a wrong lab wants to know."""
+    found, _ = all_found()
+    running = sorted({lab.key.name for lab in found if lab.state == "running"})
+    return f"running: {', '.join(running)}" if running else "`lab up` brings one up"
