@@ -164,8 +164,8 @@ class NamespacesMaker:
                 self._bridges.release(interface["network"], host.ports[interface["device"]][1])
 
     def close(self) -> None:
-        """See maker.Maker. The daemon is pid 1 of all that it made."""
-        self._zygote.close()
+        """See maker.Maker. This process is pid 1 of all that it made: with it everything ends, at once."""
+        os._exit(0)
 
 
 def _table_size(hosts: int) -> int:
