@@ -15,7 +15,7 @@ MAX_CHILDREN = 256
 
 
 class Forks:
-    """The children by name. Each waits for the end of a pipe that only the agent holds, so they end with it."""
+    """The children by name. They end with it: each waits for the end of a pipe that only the agent holds."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop

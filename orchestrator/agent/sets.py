@@ -151,7 +151,7 @@ class Connections:
     def set(
         self, wanted: Sequence[dict[str, Any]], seconds: float, done: Callable[[dict[str, Any]], None]
     ) -> None:
-        """Hold exactly these; `done` gets `{"connected": n, "failed": [...]}`. One request after the other."""
+        """Hold exactly these; `done` gets `{"connected": n, "failed": [...]}`. One after the other."""
         if self._now:
             self._waiting.append(lambda: self.set(wanted, seconds, done))
             return

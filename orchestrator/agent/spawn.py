@@ -25,7 +25,7 @@ _OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 @dataclass(kw_only=True)
 class Program:
-    """What is to be started. `user` is NAME, UID, NAME:GROUP or UID:GID, as the host knows them; "" is root."""
+    """What is to be started. `user` is NAME, UID, NAME:GROUP or UID:GID, as the host knows it; "": root."""
 
     argv: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def program(ask: Mapping[str, object]) -> Program:
 def spawn(what: Program, stdio: Sequence[int], before_exec: BeforeExec | None, terminal: bool = False) -> int:
     """Start it with these three descriptors, in a session of its own; its pid.
 
-    Raises AgentError with the reason when it cannot be started: the child reports it over a pipe that exec closes.
+    Raises AgentError with the reason when it cannot be: the child reports it over a pipe that exec closes.
     """
     identity = _identity(what.user)
     read, write = os.pipe()
@@ -192,7 +192,7 @@ def _exec(argv: list[str], env: Mapping[str, str]) -> None:
 
 
 def _identity(user: str) -> _Identity:
-    """Read from the host's /etc/passwd by hand: getpwnam(3) could load the host's libraries into the agent."""
+    """Read from /etc/passwd by hand: getpwnam(3) could load the host's libraries into the agent."""
     name, _, group = user.partition(":")
     rows = _database("/etc/passwd", 7)
     row = next((r for r in rows if name and name in (r[0], r[2])), None)

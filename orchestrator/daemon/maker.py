@@ -1,8 +1,8 @@
 """What an engine's own part offers to the daemon's server: hosts, each with a live agent in it.
 
 Each engine has one `Maker`: namespaces makes hosts, docker enters hosts that are there. The server
-(`server.py`) does everything else in the same way for both. What is called here may block: the server calls it
-in a worker thread, never twice at once.
+(`server.py`) does everything else in the same way for both. What is called here may block: the server calls
+it in a worker thread, never twice at once.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ class Start:
 class Made:
     """A host that is ready: its interfaces are up and its agent runs `agent.loop.serve`.
 
-    `pid` is a process that lives as long as the host, and `agent` the agent, both as the daemon's own /proc names
-    them; they are the same in a namespaces host. `channel` is the daemon's end of a stream socketpair, whose other
-    end only the agent holds: its end of file says that the agent is gone. `diag` is a NETLINK_SOCK_DIAG socket
-    (SOCK_RAW, SOCK_CLOEXEC) that was opened inside the host's network namespace, or None where that failed; it is
-    never to be held by a process inside the host. The server owns and closes both.
+    `pid` is a process that lives as long as the host, and `agent` the agent, both as the daemon's own /proc
+    names them; they are the same in a namespaces host. `channel` is the daemon's end of a stream socketpair,
+    whose other end only the agent holds: its end of file says that the agent is gone. `diag` is a
+    NETLINK_SOCK_DIAG socket (SOCK_RAW, SOCK_CLOEXEC) that was opened inside the host's network namespace, or
+    None where that failed; it is never to be held by a process inside the host. The server owns and closes
+    both.
     """
 
     name: str
@@ -50,19 +51,19 @@ class Maker(Protocol):
     def make(self, networks: Sequence[Spec], hosts: Sequence[Spec]) -> Iterator[Made]:
         """Make what is not there yet; yield each host as soon as it is ready, in any order.
 
-        What exists (by name) is left alone and not yielded. A failure raises after the hosts that were made have
-        been yielded; nothing is undone (the client asks for `remove`, or ends the lab).
+        What exists (by name) is left alone and not yielded. A failure raises after the hosts that were made
+        have been yielded; nothing is undone (the client asks for `remove`, or ends the lab).
         """
 
     def adopt(self, hosts: Sequence[Spec], bridges: Sequence[str]) -> Iterator[Made]:
         """Enter hosts that are there: `[{"spec", "pid", "start": {env, user, cwd}}]`; put an agent into each.
 
-        Sets also what the engine could not: IPv6 addresses, routes, sysctls, and silences the engine's `bridges`.
-        A host with a live agent and the same pid is left alone; with another pid it is entered anew.
+        Sets also what the engine could not: IPv6 addresses, routes, sysctls, and silences the engine's
+        `bridges`. A host with a live agent and the same pid is left alone; with another it is entered anew.
         """
 
     def configure(self, hosts: Sequence[Spec]) -> None:
-        """Routes (and addresses and sysctls where missing) of running hosts become what the specs say; idempotent.
+        """Routes (addresses, sysctls where missing) of running hosts become what the specs say; idempotent.
 
         NAT and /etc/hosts are the server's.
         """

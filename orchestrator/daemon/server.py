@@ -1,0 +1,356 @@
+"""The daemon: serves clients, asks agents, observes. One asyncio loop; what takes long is done in a thread.
+
+At rest it sleeps: nothing here polls. The requests are in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures.thread as _pool  # asyncio imports it late, when its files may be out of sight
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from orchestrator import errors, wire
+from orchestrator.daemon import nat, observe
+from orchestrator.daemon.clients import Client, ClientRequest
+from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts
+from orchestrator.daemon.incarnations import Incarnations
+from orchestrator.daemon.maker import Made, Maker
+
+assert _pool
+T = TypeVar("T")
+_STATE_SECONDS = 2.0  # an agent that does not say by then how it is, is shown without
+_UP_SECONDS = 30.0  # for the connections of one host
+_START_SECONDS = 30.0  # an exec may be slow to begin
+_PROGRAM = {"start", "exec"}
+_STREAMS = {"exec", "get", "put", "logs"}
+_RESERVED = {"id", "op", "host"}
+
+
+@dataclass(frozen=True)
+class Info:
+    """Which lab this is; `machine` is what its snapshots are labelled with."""
+
+    engine: str
+    owner: str
+    name: str
+    machine: str = "local"
+
+
+class Server:
+    """The requests of a daemon."""
+
+    def __init__(self, maker: Maker, info: Info, lease: bool) -> None:
+        self._maker = maker
+        self._info = info
+        self._hosts = Hosts()
+        self._incarnations = Incarnations()
+        self._plan: Any = None
+        self.leased = lease  # the lab ends with the first channel, until `commit`
+        self.ending = asyncio.Event()
+        self._making = asyncio.Lock()  # the maker is asked for one thing at a time
+        self._observing = asyncio.Lock()  # no host's descriptors are closed while they are read
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ops: dict[str, Callable[[ClientRequest], Awaitable[wire.Message | wire.Frame]]] = {
+            "hello": self._hello,
+            "plan": self._get_plan,
+            "set_plan": self._set_plan,
+            "commit": self._commit,
+            "make": self._make,
+            "adopt": self._adopt,
+            "remove": self._remove,
+            "configure": self._configure,
+            "hosts": self._list_hosts,
+            "snapshot": self._snapshot,
+            "remember": self._remember,
+            "down": self._down,
+            "list": self._list_files,
+            **dict.fromkeys(("call", "listen", "connect", "start", "stop", "mkdir"), self._ask),
+            **dict.fromkeys(sorted(_STREAMS), self._stream),
+        }
+
+    async def handle(self, request: ClientRequest) -> wire.Message | wire.Frame:
+        """The answer of one request. Raises LabError."""
+        op = request.message.get("op")
+        work = self._ops.get(op) if isinstance(op, str) else None
+        if work is None:
+            raise errors.DaemonError(
+                f"the daemon knows no request {op!r}", "is it of another version of lab?"
+            )
+        try:
+            return await work(request)
+        except (KeyError, TypeError, ValueError) as error:
+            raise errors.DaemonError(f"request {op!r}: {type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        """Everything of the lab that this process owns ends."""
+        self.ending.set()
+        async with self._observing:
+            for host in self._hosts:
+                self._hosts.pop(host.name)
+        await asyncio.to_thread(self._maker.close)
+
+    async def _hello(self, request: ClientRequest) -> wire.Message:
+        theirs = request.message.get("version")
+        if theirs != wire.VERSION:
+            text = f"the lab's daemon speaks version {wire.VERSION}, and this lab version {theirs}"
+            raise errors.DaemonError(text, "use the lab that made it, or `lab down` and `lab up`")
+        info = self._info
+        state = "incomplete" if self.leased else "running"
+        who = {"engine": info.engine, "owner": info.owner, "name": info.name}
+        return {"version": wire.VERSION, **who, "state": state, "pid": os.getpid()}
+
+    async def _get_plan(self, _: ClientRequest) -> wire.Message:
+        return {"plan": self._plan}
+
+    async def _set_plan(self, request: ClientRequest) -> wire.Message:
+        self._plan = request.message["plan"]
+        return {}
+
+    async def _commit(self, _: ClientRequest) -> wire.Message:
+        self.leased = False
+        return {}
+
+    async def _make(self, request: ClientRequest) -> wire.Message:
+        networks, hosts = request.message.get("networks") or [], request.message.get("hosts") or []
+        return await self._install(request, lambda: self._maker.make(networks, hosts))
+
+    async def _adopt(self, request: ClientRequest) -> wire.Message:
+        hosts, bridges = request.message.get("hosts") or [], request.message.get("bridges") or []
+        return await self._install(request, lambda: self._maker.adopt(hosts, bridges))
+
+    async def _install(self, request: ClientRequest, work: Callable[[], Iterator[Made]]) -> wire.Message:
+        """Take in what the maker yields, also when the client goes meanwhile."""
+        ready: asyncio.Queue[str | None] = asyncio.Queue()
+        task = self._spawn(self._take_in(work, ready))
+        count = 0
+        while (name := await ready.get()) is not None:
+            await request.part({"host": name})
+            count += 1
+        await task
+        return {"made": count}
+
+    async def _take_in(self, work: Callable[[], Iterator[Made]], ready: asyncio.Queue[str | None]) -> None:
+        loop, made = asyncio.get_running_loop(), asyncio.Queue[Made | None]()
+
+        def run() -> None:
+            try:
+                for one in work():
+                    loop.call_soon_threadsafe(made.put_nowait, one)
+            finally:
+                loop.call_soon_threadsafe(made.put_nowait, None)
+
+        try:
+            async with self._making:
+                thread = asyncio.ensure_future(asyncio.to_thread(run))
+                while (one := await made.get()) is not None:
+                    async with self._observing:
+                        await self._hosts.add(one)
+                    ready.put_nowait(one.name)
+                await thread
+        finally:
+            ready.put_nowait(None)
+
+    async def _remove(self, request: ClientRequest) -> wire.Message:
+        hosts, networks = request.message.get("hosts") or [], request.message.get("networks") or []
+        async with self._making:
+            async with self._observing:
+                for name in hosts:
+                    self._hosts.pop(name)
+            await asyncio.to_thread(self._maker.remove, hosts, networks)
+        return {}
+
+    async def _configure(self, request: ClientRequest) -> wire.Message:
+        specs = request.message.get("hosts") or []
+        hosts = [self._hosts.get(spec["name"]) for spec in specs]
+        async with self._making:
+            await asyncio.to_thread(self._maker.configure, specs)
+            for host, spec in zip(hosts, specs, strict=True):
+                host.spec = spec
+            await asyncio.to_thread(_masquerade, hosts)
+        if (names := request.message.get("names")) is not None:
+            text = hosts_file(names)
+            await _all(_write(host, "/etc/hosts", text) for host in hosts)
+        return {}
+
+    async def _list_hosts(self, _: ClientRequest) -> wire.Message:
+        return {"hosts": await _all(_describe(host) for host in self._hosts)}
+
+    async def _ask(self, request: ClientRequest) -> wire.Frame:
+        """One question, one answer; both in the agent's words."""
+        host, op, arguments = self._told(request)
+        return await host.link.call(op, _patience(op, arguments), **arguments)
+
+    async def _stream(self, request: ClientRequest) -> wire.Frame:
+        """Parts one way, input the other, each no faster than the slower side."""
+        host, op, arguments = self._told(request)
+        exchange = host.link.ask(op, **arguments)
+        feeding = asyncio.create_task(_feed(request, exchange.feed))
+        try:
+            async for message, data in exchange.parts():
+                await request.part(message, data)
+            return await exchange.answer()
+        finally:
+            feeding.cancel()
+            exchange.cancel()
+
+    async def _list_files(self, request: ClientRequest) -> wire.Message:
+        """The agent sends a folder page by page; the client gets it whole."""
+        host, op, arguments = self._told(request)
+        exchange = host.link.ask(op, **arguments)
+        entries: list[Any] = []
+        try:
+            async for message, _ in exchange.parts():
+                entries += message.get("entries", ())
+            await exchange.answer()
+        finally:
+            exchange.cancel()
+        return {"entries": entries}
+
+    def _told(self, request: ClientRequest) -> tuple[Host, str, wire.Message]:
+        host, op = self._hosts.get(request.message.get("host")), str(request.message["op"])
+        arguments = {key: value for key, value in request.message.items() if key not in _RESERVED}
+        return host, op, host.start(arguments) if op in _PROGRAM else arguments
+
+    async def _snapshot(self, request: ClientRequest) -> wire.Message:
+        hosts = self._hosts.some(request.message.get("hosts"))
+        want = bool(request.message.get("holders", True))
+        async with self._observing:
+            taken = await _shielded(asyncio.to_thread(observe.take, hosts, want, self._incarnations))
+        for part in taken.parts:
+            message, sections = part.message()
+            await request.part(message, *sections)
+        times = {"began": taken.began, "ended": taken.ended}
+        seen = {"not_observed": taken.not_observed, "unread_processes": taken.unread}
+        return {"machine": self._info.machine, **times, **seen}
+
+    async def _remember(self, request: ClientRequest) -> wire.Message:
+        return {"known": self._incarnations.remember(request.data)}
+
+    async def _down(self, request: ClientRequest) -> wire.Message:
+        request.afterwards = self.ending.set
+        return {}
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _shielded(work: Awaitable[T]) -> T:
+    """A thread cannot be cancelled: wait for its end, then be cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+async def _all(work: Iterator[Coroutine[Any, Any, T]]) -> list[T]:
+    """All at once; the first failure is raised when all have ended."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [r for r in results if not isinstance(r, BaseException)]
+
+
+async def _feed(request: ClientRequest, feed: Callable[[wire.Message, bytes], Awaitable[None]]) -> None:
+    async for message, data in request.inputs():
+        await feed(message, data)
+
+
+def _patience(op: str, arguments: wire.Message) -> float:
+    """Seconds until an agent that does not answer is given up: what it was told to take, and some more."""
+    told = arguments.get("call") if op == "call" else arguments
+    seconds = told.get("timeout") if isinstance(told, dict) else None
+    default = {"connect": _UP_SECONDS, "start": _START_SECONDS}.get(op, ANSWER_SECONDS)
+    return (default if seconds is None else float(seconds)) + ANSWER_SECONDS
+
+
+def _masquerade(hosts: Sequence[Host]) -> None:
+    for host in hosts:
+        nat.configure(host)
+
+
+async def _describe(host: Host) -> wire.Message:
+    """As `hosts` shows it; what its agent does not say in time is left out."""
+    about = {"name": host.name, "kind": host.spec.get("kind", "host"), "pid": host.made.pid}
+    state: wire.Message = {"programs": [], "listening": [], "connected": 0}
+    try:
+        state |= (await host.link.call("state", _STATE_SECONDS)).message
+    except errors.AgentError as error:
+        state["problem"] = error.message
+    return {**about, "alive": host.link.alive, **state}
+
+
+async def _write(host: Host, path: str, text: bytes) -> None:
+    """A file of the host, as `put` does it."""
+    exchange = host.link.ask("put", path=path, mode=0o644)
+    try:
+        await asyncio.wait_for(exchange.feed({"eof": True}, text), ANSWER_SECONDS)
+        await asyncio.wait_for(exchange.answer(), ANSWER_SECONDS)
+    except TimeoutError:
+        raise errors.AgentError(f"the agent of {host.name} does not answer") from None
+    finally:
+        exchange.cancel()
+
+
+def hosts_file(names: Sequence[Sequence[Any]]) -> bytes:
+    """/etc/hosts (hosts(5)) of every host of the lab: `names` is Plan.names."""
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    lines += [f"{address} {name}" for name, addresses in names for address in addresses]
+    return "\n".join([*lines, ""]).encode()
+
+
+def serve(
+    maker: Maker,
+    listener: socket.socket,
+    lease: socket.socket | None,
+    *,
+    engine: str,
+    owner: str,
+    name: str,
+    machine: str = "local",
+) -> None:
+    """Serve until the lab ends: `down`, SIGTERM, or the end of `lease` before `commit`. Blocks.
+
+    `lease` is the channel of the `up` under way that made this daemon; None: it was made to stay. When this
+    returns the hosts' channels and the maker are closed; the caller ends the process.
+    """
+    asyncio.run(_serve(maker, listener, lease, Info(engine, owner, name, machine)))
+
+
+async def _serve(maker: Maker, listener: socket.socket, lease: socket.socket | None, info: Info) -> None:
+    server = Server(maker, info, lease is not None)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.ending.set)
+    clients: set[asyncio.Task[None]] = set()
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        clients.add(task)
+        try:
+            await Client(reader, writer, server.handle).run()
+        finally:
+            clients.discard(task)
+
+    async def first(sock: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=sock)
+        await client(reader, writer)
+        if server.leased:
+            server.ending.set()
+
+    listening = await asyncio.start_unix_server(client, sock=listener)
+    leased = asyncio.create_task(first(lease)) if lease is not None else None
+    await server.ending.wait()
+    listening.close()
+    for task in [*clients, *([leased] if leased else [])]:
+        task.cancel()
+    await server.close()
