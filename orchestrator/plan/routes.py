@@ -30,6 +30,7 @@ class Family:
         self.reach = Reach(_door(router, subnets) for router in routers)
         parsed = {network: ip_network(subnet) for network, subnet in subnets.items()}
         self._ranges = {name: (int(one.network_address), one.num_addresses) for name, one in parsed.items()}
+        self._texts = {self._ranges[network]: subnet for network, subnet in subnets.items()}
         self._order = {name: number for number, name in enumerate(subnets)}
         self._bits = next((one.max_prefixlen for one in parsed.values()), 32)
 
@@ -79,6 +80,8 @@ class Family:
         return [self._text(start, size) for start, size in merged]
 
     def _text(self, start: int, size: int) -> str:
+        if (start, size) in self._texts:
+            return self._texts[(start, size)]
         length = self._bits - size.bit_length() + 1
         return str(IPv4Network((start, length)) if self._bits == 32 else IPv6Network((start, length)))
 

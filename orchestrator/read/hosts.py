@@ -146,7 +146,7 @@ class HostReader:
                 return ()
         else:
             return ()
-        if not words or not words[0]:
+        if not words[0] if words else isinstance(node, Scalar):
             self.findings.add(node, "the command of `run` is empty")
         return words
 

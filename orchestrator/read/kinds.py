@@ -19,7 +19,7 @@ class Text:
     """A scalar. It is read as text and must match `pattern` as a whole.
 
     Editors see YAML's own types, so a form that YAML takes for a number or a boolean says so: `whole` gives
-    the bounds of an integer, `real` the least number, `flag` allows true and false.
+    the bounds of an integer, `real` those of a number (both excluded), `flag` allows true and false.
     """
 
     what: str  # completes "is no …"
@@ -27,7 +27,7 @@ class Text:
     example: str
     hint: str = ""
     whole: tuple[int, int | None] | None = None
-    real: float | None = None
+    real: tuple[float, float] | None = None
     flag: bool = False
     words: tuple[str, ...] = ()  # where only these are allowed
 
@@ -43,8 +43,9 @@ class Text:
         if self.whole:
             low, high = self.whole
             forms.append({"type": "integer", "minimum": low} | ({} if high is None else {"maximum": high}))
-        if self.real is not None:
-            forms.append({"type": "number", "minimum": self.real})
+        if self.real:
+            low_end, high_end = self.real
+            forms.append({"type": "number", "exclusiveMinimum": low_end, "exclusiveMaximum": high_end})
         if self.flag:
             forms.append({"type": "boolean"})
         return forms[0] if len(forms) == 1 else {"anyOf": forms}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.read.kinds import Either, Field, Json, ListOf, MapOf, Nothing, Record, Text
 
 MOST_HOSTS = 20_000  # of one lab, counted out; what the plan was measured with
@@ -19,10 +21,14 @@ NAME = Text(
     whole=(0, None),
     flag=True,
 )
+NETWORK_NAME = replace(NAME, example="dc")
 COUNT = Text(what="number from 1 to 99999", pattern="[1-9][0-9]{0,4}", example="3", whole=(1, 99_999))
 PIDS = Text(what="number of processes", pattern="[1-9][0-9]{0,6}", example="100", whole=(1, 9_999_999))
 CPUS = Text(
-    what="number of CPUs", pattern=r"(?!0*\.?0*$)[0-9]{1,4}(?:\.[0-9]{1,3})?", example="0.5", real=0.001
+    what="number of CPUs",
+    pattern=r"(?!0*\.?0*$)[0-9]{1,4}(?:\.[0-9]{1,17})?",
+    example="0.5",
+    real=(0, 10_000),
 )
 MEMORY = Text(
     what="size",
@@ -47,6 +53,7 @@ SUBNET = Text(
     example="10.20.1.0/24",
     hint="a subnet is written as `10.20.1.0/24`, `fd20:2::/64` or `auto`",
 )
+SUBNET6 = replace(SUBNET, example="fd20:2::/64")
 ADDRESS = Text(
     what="address",
     pattern=f"auto|{_IPV4}|{_IPV6}",
@@ -68,15 +75,19 @@ CONNECT = Text(
 )
 IMAGE = Text(
     what="image",
-    pattern=r"[a-z0-9][A-Za-z0-9._:/@-]{0,254}",
+    pattern=r"(?![0-9.]+$)[a-z0-9][A-Za-z0-9._:/@-]{0,254}",
     example="lab/nginx",
     hint="an image is written as `nginx` or `lab/nginx:latest`",
-    whole=(0, None),
     flag=True,
 )
-ANY = Text(what="text", pattern=r"[^\x00]*", example="text", whole=(-(10**18), None), real=-1e18, flag=True)
-COMMAND = Text(what="command", pattern=r"[^\x00]*[^\x00\s][^\x00]*", example="nginx -g 'daemon off;'")
-WORD = ANY
+ANY = Text(what="text", pattern=r"[^\x00]*", example="text", real=(-1e300, 1e300), flag=True)
+COMMAND = Text(
+    what="command",
+    pattern=r"[^\x00]*[^\x00\s][^\x00]*",
+    example="nginx -g 'daemon off;'",
+    real=(-1e300, 1e300),
+    flag=True,
+)
 PATH_IN_HOST = Text(
     what="path in a host",
     pattern=r"/[^\x00-\x1f]*[^\x00-\x1f/]",
@@ -98,9 +109,9 @@ VARIABLE = Text(
 
 ATTACHMENTS = Either(
     options=(
-        ListOf(item=NAME, example="[dc]", least=1),
+        ListOf(item=NETWORK_NAME, example="[dc]", least=1),
         MapOf(
-            key=NAME,
+            key=NETWORK_NAME,
             value=Either(
                 options=(
                     Nothing(),
@@ -117,7 +128,7 @@ ATTACHMENTS = Either(
 )
 
 RESOURCES = Record(
-    what="limits",
+    what="`resources`",
     example="{memory: 64m}",
     fields={
         "memory": Field(doc="The most memory of all its processes: `64m`, `1g`.", kind=MEMORY),
@@ -134,7 +145,8 @@ NETWORK = Record(
             doc="Its IPv4 subnet, `10.20.1.0/24`. `auto` or nothing: a free one is chosen.", kind=SUBNET
         ),
         "subnet6": Field(
-            doc="Its IPv6 subnet, `fd20:2::/64`. `auto`: a free one is chosen; nothing: no IPv6.", kind=SUBNET
+            doc="Its IPv6 subnet, `fd20:2::/64`. `auto`: a free one is chosen; nothing: no IPv6.",
+            kind=SUBNET6,
         ),
         "internet": Field(
             doc="`true`: its hosts reach the internet. Asked about once for each file and content.", kind=FLAG
@@ -161,7 +173,7 @@ ROUTER = Record(
         "nat": Field(
             doc="One of its networks: what leaves through it carries the router's address (masquerading), "
             "and nothing behind the router is reached from there.",
-            kind=NAME,
+            kind=NETWORK_NAME,
         ),
     },
 )
@@ -191,7 +203,7 @@ HOST = Record(
         "run": Field(
             doc="A program that it runs: a text, split as a shell does (none runs it), or a list of words.",
             kind=Either(
-                options=(COMMAND, ListOf(item=WORD, example="[nginx, -g, daemon off;]", least=1)),
+                options=(COMMAND, ListOf(item=ANY, example="[nginx, -g, daemon off;]", least=1)),
                 example="nginx -g 'daemon off;'",
             ),
         ),
