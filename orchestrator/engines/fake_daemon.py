@@ -240,13 +240,13 @@ class FakeDaemon:
             yield
 
     def _put(self, asked: Asked) -> Steps:
-        host, data = self._host(asked), bytearray()
+        host, path, data = self._host(asked), str(asked["path"]), bytearray()
         while True:
             while asked.inputs:
                 frame = asked.inputs.popleft()
                 data += frame.data
                 if frame.message["in"].get("eof"):
-                    host.files.put(str(asked["path"]), bytes(data), int(asked.get("mode", 0o644)))
+                    host.files.put(path, bytes(data), int(asked.get("mode", 0o644)))
                     return {"size": len(data)}
             yield
 

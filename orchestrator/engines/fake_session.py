@@ -1,8 +1,8 @@
 """Channels of the fake engine: the daemon's side of wire.py, without a socket between.
 
 A session has no thread. Whoever sends or receives carries all operations of the lab on as far as they go,
-under one lock; what has to wait is looked at again whenever something happened, and at least every LOOK seconds
-while somebody waits for an answer.
+under one lock; what has to wait is looked at again whenever something happened, and at least every LOOK
+seconds while somebody waits for an answer.
 """
 
 from __future__ import annotations

@@ -1,0 +1,92 @@
+"""Engines for tests: one suite for all of them, and a reason where one is passed over.
+
+`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all three. An engine that does not work
+here is skipped with what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" turns that into a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from functools import lru_cache
+
+import pytest
+
+from orchestrator.engines import registry
+from orchestrator.engines.base import Engine, Probe
+from orchestrator.errors import LabError
+from tests.support.rig import Rig, running
+
+ENGINES = ("fake", "namespaces", "docker")
+LabFactory = Callable[[str], Rig]
+
+
+TEST_SECONDS = 180  # after which a test hangs: no test waits for the job's own limit
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End a test that hangs, with its traceback; the tests after it run."""
+    if not hasattr(signal, "SIGALRM"):
+        return (yield)
+
+    def late(_number: int, _frame: object) -> None:
+        pytest.fail(f"{item.nodeid} took more than {TEST_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(TEST_SECONDS)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each engine that its marker names."""
+    if "engine" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("engine")
+        metafunc.parametrize("engine", marker.args if marker else ENGINES, indirect=True, scope="module")
+
+
+@lru_cache
+def probe(name: str) -> Probe:
+    """Whether an engine works here, asked once."""
+    try:
+        return registry.engine(name).probe()
+    except (LabError, ImportError) as error:
+        return Probe(engine=name, works=False, reason=str(error))
+
+
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """An engine that works here."""
+    name = str(request.param)
+    found = probe(name)
+    if not found.works:
+        required = os.environ.get("LAB_REQUIRE_ENGINES", "").replace(",", " ").split()
+        (pytest.fail if name in required else pytest.skip)(f"{name}: {found.reason} {found.cure}")
+    return registry.engine(name)
+
+
+@pytest.fixture
+def lab_factory(engine: Engine) -> Iterator[LabFactory]:
+    """Brings labs up from text; each is removed at the end, and nothing may be left of it."""
+    with ExitStack() as stack:
+        yield lambda text: stack.enter_context(running(engine.name, text))
+
+
+@pytest.fixture(scope="module")
+def shared(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Rig]:
+    """One lab for all tests of a module, from the module's LAB: for tests that leave it as it was."""
+    with running(engine.name, request.module.LAB) as rig:
+        yield rig
+
+
+@pytest.fixture
+def lab(shared: Rig) -> Iterator[Rig]:
+    """The module's lab; what a test opens in it is closed after it."""
+    yield shared
+    shared.clear()
