@@ -1,13 +1,14 @@
 .PHONY: test check venv
 VENV ?= .venv
 
+# The launcher makes the environment; with the extras of pyproject.toml that the tests need.
 venv:
-	./lab --version >/dev/null
+	@LAB_EXTRAS=test ./lab --version >/dev/null
 
 test: check
 	$(VENV)/bin/python -m pytest
 
-check:
-	$(VENV)/bin/ruff check orchestrator tests bench
-	$(VENV)/bin/mypy
+check: venv
+	$(VENV)/bin/python -m ruff check orchestrator tests bench
+	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/lint-imports
