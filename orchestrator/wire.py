@@ -106,16 +106,21 @@ def read_exactly(stream: Stream, size: int) -> bytes:
     into: Callable[[memoryview], int] | None = getattr(stream, "recv_into", None)
     got = 0
     while got < size:
-        if into is not None:
-            count = into(view[got:])
-        else:
-            piece = stream.recv(min(size - got, 1 << 20))
-            count = len(piece)
-            view[got : got + count] = piece
+        try:
+            count = into(view[got:]) if into is not None else _receive(stream, view[got:])
+        except ConnectionError:  # it went away with something of ours unread
+            count = 0
         if not count:
             raise errors.DaemonError("the daemon of the lab is gone", "`lab status` shows what is left; `lab down` removes it")
         got += count
     return bytes(buffer)
+
+
+def _receive(stream: Stream, into: memoryview) -> int:
+    """One recv of a stream that has no recv_into."""
+    piece = stream.recv(min(len(into), 1 << 20))
+    into[: len(piece)] = piece
+    return len(piece)
 
 
 def read_frame(stream: Stream, max_json: int = MAX_JSON, max_bytes: int = MAX_BYTES) -> Frame:
