@@ -105,6 +105,9 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     holders: tuple[Holder, ...]
     family: int = 4
     mapped: bool = False
+    peer_address: str = ""  # what this socket itself says of its peer: behind NAT not the other end's address
+    peer_port: int = 0
+    peer_host: str | None = None  # the host of this lab that has that address (translations undone), if any
 
 
 class Via(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,61 @@
+"""Ids of connections (docs/architecture.md): one incarnation of a tuple has one id for as long as it can be
+seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+
+from orchestrator.join.snapshot import KNOWN
+from orchestrator.model.rows import SocketEntry
+
+BITS = 48  # of an id; cookies count up from 1 (net/core/sock_diag.c, sock_gen_cookie)
+HASHED = 1 << (BITS - 1)  # set where there was no cookie to take it from
+
+
+class Known:
+    """What the daemons remember: the id of a socket's connection, by host and cookie."""
+
+    def __init__(self, by_host: Mapping[str, Mapping[int, int]]) -> None:
+        self._by_host = by_host
+
+    def of(self, entry: SocketEntry | None) -> int | None:
+        """The id that the socket's connection was given when it was first seen."""
+        if entry is None or entry.cookie is None:
+            return None
+        return self._by_host.get(entry.host, {}).get(entry.cookie)
+
+    def number(self, client: SocketEntry | None, server: SocketEntry | None) -> int:
+        """A connection's id: remembered, or the client's cookie, else the server's, else from what the row
+        says."""
+        for end in (client, server):
+            found = self.of(end)
+            if found is not None:
+                return found
+        for end in (client, server):
+            if end is not None and end.cookie:
+                return from_cookie(end.cookie)
+        return _hashed(client or server)
+
+
+def from_cookie(cookie: int) -> int:
+    """The id of a connection that is first seen by this socket."""
+    return cookie & (HASHED - 1)
+
+
+def _hashed(entry: SocketEntry | None) -> int:
+    """Without sock_diag(7): of tuple and inode. A tuple used again is told apart only by its inode."""
+    if entry is None:
+        return HASHED
+    tuple_ = (entry.host, entry.address, entry.port, entry.peer_address, entry.peer_port, entry.inode)
+    return HASHED | int.from_bytes(blake2b(repr(tuple_).encode(), digest_size=8).digest()) & (HASHED - 1)
+
+
+def text(number: int) -> str:
+    """How an id is shown: 12 hexadecimal digits."""
+    return f"{number & ((1 << BITS) - 1):012x}"
+
+
+def records(cookies: Iterable[tuple[int, int]]) -> bytes:
+    """(cookie, id) as the daemon's `remember` takes them."""
+    return b"".join(KNOWN.pack(cookie, number) for cookie, number in cookies)
