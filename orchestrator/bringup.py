@@ -1,7 +1,7 @@
-"""How a lab comes up, or is changed while it runs: what has to be done, then each step in its order.
+"""How a lab comes up, or is changed while it runs: what is to be done, then each step in its order.
 
-The order: hosts and networks (the engine), files, listeners, programs, connections, then the plan is stored and the
-lab is committed. A lab that was not there before is removed again when anything fails; one that ran before stays.
+The order: hosts and networks (the engine), files, listeners, programs, connections; then the plan is stored and
+the lab is committed. A lab that was not there before is removed again when anything fails; one that ran before stays.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _change(prepared: Prepared, lab: Lab, say: Progress) -> Outcome:
 
 
 def differences(running: Lab, plan: Plan) -> tuple[Change, ...]:
-    """From what really runs to the plan: the file may be the same, and a host or a connection may have gone."""
+    """From what really runs to the plan: with the same file, a host or a connection may have gone."""
     seen = {str(host.get("name")): host for host in running.hosts()}
     dead = [h.name for h in running.plan.hosts if not seen.get(h.name, {}).get("alive")]
     there = msgspec.structs.replace(
@@ -172,7 +172,7 @@ def missing(host: PlannedHost, seen: dict[str, Any]) -> Iterator[Change]:
 
 
 def restart(lab: Lab, host: str, say: Progress = lambda _: None) -> tuple[str, ...]:
-    """Make one host anew as it is planned; a line for each listener or connection that could not be opened."""
+    """Make one host anew as it is planned; a line for each socket that could not be opened."""
     lab.host(host)
     with locked(lab.key.name, say):
         others = tuple(one for one in lab.plan.hosts if one.name != host)

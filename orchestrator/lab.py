@@ -9,9 +9,10 @@ import msgspec
 
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Found, Progress
-from orchestrator.errors import DaemonError, LabError, NoSuchLab, UsageError
+from orchestrator.errors import DaemonError, EngineUnavailable, LabError, NoSuchLab, UsageError
 from orchestrator.model.plan import LabKey, Plan, PlannedHost
 from orchestrator.owner import locked, owner
+from orchestrator import wire
 from orchestrator.wire import Channel, Frame
 
 
@@ -37,8 +38,11 @@ class Lab:
     def look_for(cls, key: LabKey, engine: str = "auto") -> Lab | None:
         """As `find`, None where there is none, or where its `up` was never completed."""
         for candidate in registry.searched(engine):
-            found = registry.engine(candidate)
-            channel = _open(found, key)
+            try:
+                found = registry.engine(candidate)
+                channel = found.open(key)
+            except EngineUnavailable:  # then nothing of it runs here
+                continue
             if channel is None:
                 continue
             plan = deployed(channel)
@@ -60,7 +64,7 @@ class Lab:
 
     def another_channel(self) -> Channel:
         """One more channel to the same daemon: for what goes on while something else is asked."""
-        channel = _open(self.engine, self.key)
+        channel = self.engine.open(self.key)
         if channel is None:
             raise DaemonError(f"the daemon of lab {self.key.name} is gone", "`lab gc` removes what is left")
         return channel
@@ -105,19 +109,9 @@ class Lab:
         self.close()
 
 
-def _open(engine: Engine, key: LabKey) -> Channel | None:
-    """A channel, or None also where the engine does not work here: then nothing of it runs."""
-    from orchestrator.errors import EngineUnavailable
-
-    try:
-        return engine.open(key)
-    except EngineUnavailable:
-        return None
-
-
 def deployed(channel: Channel) -> Plan | None:
     """The plan of what runs; None where `up` was not completed. Raises DaemonError for another version."""
-    hello = channel.call("hello", version=1)
+    hello = channel.call("hello", version=wire.VERSION)
     if hello.get("state") != "running":
         return None
     value = channel.call("plan").get("plan")
@@ -134,8 +128,6 @@ def deployed(channel: Channel) -> Plan | None:
 
 def all_found() -> tuple[list[Found], list[LabError]]:
     """Every lab of this user on every engine, and the errors of engines that could not be asked."""
-    from orchestrator.errors import EngineUnavailable
-
     found: list[Found] = []
     errors: list[LabError] = []
     for name in registry.REAL:

@@ -1,4 +1,4 @@
-"""The command line. Each verb is a file that is imported when it is used: `lab --help` imports none of them."""
+"""The command line. A file per verb, imported when it is used: `lab --help` imports none of them."""
 
 from __future__ import annotations
 

@@ -53,8 +53,9 @@ def remove(name: str) -> None:
     removed: list[str] = []
     failures: list[LabError] = []
     with shown(f"lab {name}") as progress, locked(name, progress):
-        for engine in map(registry.engine, registry.REAL):
+        for candidate in registry.REAL:
             try:
+                engine = registry.engine(candidate)
                 if any(found.key == key for found in engine.find(key.owner)):
                     engine.remove(key, progress)
                     removed.append(engine.name)

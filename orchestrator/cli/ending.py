@@ -104,9 +104,8 @@ def _say_unexpected(error: BaseException) -> int:
     if os.environ.get("LAB_DEBUG"):
         _traceback(error)
     text = str(error).splitlines() or [""]
-    say(
-        f"lab: a mistake of lab itself: {type(error).__name__}: {text[0]}\n  LAB_DEBUG=1 shows where; please report it"
-    )
+    say(f"lab: a mistake of lab itself: {type(error).__name__}: {text[0]}")
+    say("  LAB_DEBUG=1 shows where; please report it")
     return INFRASTRUCTURE
 
 
@@ -133,7 +132,7 @@ def say(text: str) -> None:
 
 
 def harmless(text: str) -> str:
-    """Text whose control, bidi and other invisible characters (but line ends and tabs) are written as escapes."""
+    """Control, bidi and other invisible characters, but line ends and tabs, become escapes."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -1,4 +1,4 @@
-"""Makes the virtual environment of a checkout. Run by the launcher `lab` on first use; standard library only.
+"""Makes the virtual environment of a checkout. The launcher `lab` runs it on first use; standard library only.
 
 The project itself goes in as a `.pth` line, not by `pip install -e`: no build backend need be fetched, nothing
 is written into a checkout that may be read-only, and a start is spared setuptools' import hook.
@@ -78,7 +78,8 @@ def make(checkout: Path, venv: Path, stamp: str, extras: list[str]) -> None:
     say(f"making {venv} with {len(packages)} packages; this is done once …")
     create(venv)
     python = venv / "bin/python"
-    run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
+    if packages:
+        run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
     site = run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip()
     Path(site, "lab-checkout.pth").write_text(f"{checkout}\n")
     run([python, "-m", "compileall", "-q", checkout / "orchestrator"], fails=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,7 +72,7 @@ def show_hosts(lab: Lab, as_json: bool) -> None:
 
 def how(state: dict[str, Any]) -> tuple[str, str, str, str]:
     """Columns STATE, LISTENS, CONNECTED and PROGRAM of one host."""
-    ports = " ".join(str(one.get("port")) for one in state.get("listening", []))
+    ports = " ".join(map(str, sorted({one.get("port", 0) for one in state.get("listening", [])})))
     programs = ", ".join(program(one) for one in state.get("programs", []))
     return (
         "up" if state.get("alive") else "gone",
@@ -90,7 +91,7 @@ def program(one: dict[str, Any]) -> str:
     return f"{argv} ({ending})"
 
 
-def print_table(rows: list[tuple[str, ...]]) -> None:
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as they need to be."""
     clean = [[harmless(cell).replace("\n", " ").replace("\t", " ") for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in clean) for i in range(len(clean[0]))]

@@ -20,7 +20,6 @@ def command(path: str | None) -> int:
     topology = read_file(path or DEFAULT_FILE)
     engine = "namespaces" if topology.engine == "auto" else topology.engine
     plan = make_plan(topology, LabKey(owner=owner(), name=topology.name), engine)
-    say(
-        f"{path or DEFAULT_FILE}: lab {topology.name}: {len(plan.networks)} networks, {len(plan.hosts)} hosts; all right"
-    )
+    size = f"{len(plan.networks)} networks, {len(plan.hosts)} hosts"
+    say(f"{path or DEFAULT_FILE}: lab {topology.name}: {size}; all right")
     return 0

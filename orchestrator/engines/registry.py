@@ -26,11 +26,14 @@ class Chosen(NamedTuple):
 
 
 def engine(name: str) -> Engine:
-    """The engine of that name. Raises UsageError for any other."""
+    """The engine of that name. Raises UsageError for any other, EngineUnavailable where its parts are missing."""
     if name not in ENGINES:
         raise UsageError(f"there is no engine {name!r}; there are auto, {', '.join(REAL)}")
     module, kind = ENGINES[name]
-    return cast(Engine, getattr(importlib.import_module(module), kind)())
+    try:
+        return cast(Engine, getattr(importlib.import_module(module), kind)())
+    except ImportError as error:
+        raise EngineUnavailable(f"the engine {name} cannot be loaded: {error}") from error
 
 
 def searched(name: str = "auto") -> tuple[str, ...]:
@@ -51,8 +54,11 @@ def choose(name: str) -> Chosen:
         return Chosen(asked, f"engine: {name} (asked for)")
     probes = []
     for candidate in AUTO:
-        found = engine(candidate)
-        probe = found.probe()
+        try:
+            found = engine(candidate)
+            probe = found.probe()
+        except EngineUnavailable as error:
+            probe = Probe(engine=candidate, works=False, reason=error.message, cure=error.hint)
         probes.append(probe)
         if probe.works:
             return Chosen(found, f"engine: {candidate} ({because(probes)})")
