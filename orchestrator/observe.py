@@ -1,0 +1,45 @@
+"""Looking at a running lab: a snapshot of its tables, joined; a second look where one row has but one end.
+
+Tables of many hosts are not read at one instant, so an end is called missing only when two looks agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from orchestrator.join.snapshot import HostTables, read_part
+from orchestrator.model.rows import SocketEntry, Taken
+from orchestrator.wire import Channel
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """One look: the tables of each host that could be read, and when."""
+
+    tables: tuple[HostTables, ...]
+    taken: dict[str, Taken]  # by machine
+    not_observed: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> Iterator[SocketEntry]:
+        """The rows of all hosts."""
+        return (entry for one in self.tables for entry in one.entries)
+
+
+def take(channel: Channel, hosts: Sequence[str] | None = None, *, holders: bool = True) -> Seen:
+    """One look at these hosts, or at all."""
+    tables: list[HostTables] = []
+    request = channel.ask("snapshot", hosts=None if hosts is None else list(hosts), holders=holders)
+    for message, data in channel.parts(request):
+        if "part" in message:
+            tables.append(read_part(message["part"], data))
+            continue
+        end = message["ok"]
+        taken = Taken(began=float(end.get("began", 0.0)), ended=float(end.get("ended", 0.0)))
+        return Seen(
+            tables=tuple(tables),
+            taken={str(end.get("machine", "local")): taken},
+            not_observed=tuple(map(str, end.get("not_observed", ()))),
+        )
+    raise AssertionError("a channel's parts end with an answer or an error")
