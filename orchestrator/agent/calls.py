@@ -8,6 +8,7 @@ errno that its last attempt gave and the result so far.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import socket
 import struct
@@ -387,7 +388,7 @@ def _poll(call: Call) -> None:
 
 def _list(call: Call) -> None:
     limit = int(call.ask.get("limit", 2000))
-    found = [d.describe() for d, _ in zip(call.calls.descriptors, range(limit), strict=False)]
+    found = [d.describe() for d in itertools.islice(call.calls.descriptors, limit)]
     call.result = found
     call.more |= {"count": len(call.calls.descriptors), "children": call.calls.forks.describe()}
 

@@ -7,6 +7,7 @@ written: a FIFO or a device would block or do something else than was meant.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -113,7 +114,7 @@ class List:
     def _page(self) -> None:
         if not self._request.open:
             return
-        page = [e for e, _ in zip(self._entries, range(_PAGE), strict=False)]
+        page = list(itertools.islice(self._entries, _PAGE))
         self._count += len(page)
         if self._count > MAX_ENTRIES:
             raise errors.AgentError(f"the folder has more than {MAX_ENTRIES} entries")

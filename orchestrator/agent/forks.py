@@ -29,9 +29,13 @@ class Forks:
         if len(self._pids) >= MAX_CHILDREN:
             raise errors.AgentError(f"there are {MAX_CHILDREN} children already")
         self._lifeline = self._lifeline or os.pipe()
+        ready, tell = os.pipe()
         pid = os.fork()
         if not pid:
-            _hold([*keep, self._lifeline[0]], self._lifeline[0])
+            _hold(keep, self._lifeline[0], tell)
+        os.close(tell)
+        os.read(ready, 1)  # ends when the child holds nothing else
+        os.close(ready)
         name = name or f"child{pid}"
         self._pids[name] = pid
         self._loop.child(pid, lambda _status: self._gone(name, pid))
@@ -59,17 +63,18 @@ class Forks:
         return [{"name": name, "pid": pid} for name, pid in self._pids.items()]
 
 
-def _hold(keep: Sequence[int], lifeline: int) -> NoReturn:
-    """The child: close all but `keep`, and wait for the agent's end."""
+def _hold(keep: Sequence[int], lifeline: int, tell: int) -> NoReturn:
+    """The child: close all but `keep`, `tell` last, and wait for the agent's end."""
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         start = 0
-        for fd in sorted(set(keep)):
+        for fd in sorted({*keep, lifeline, tell}):
             os.closerange(start, fd)
             start = fd + 1
         os.closerange(start, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        os.close(tell)
         os.read(lifeline, 1)
     finally:
         os._exit(0)

@@ -97,6 +97,7 @@ def serve(sock: socket.socket, name: str, before_exec: Callable[[], None] | None
     """
     status = 1
     try:
+        sock.set_inheritable(False)
         spawn.raise_limit()
         Agent(sock, name, before_exec).run()
         status = 0

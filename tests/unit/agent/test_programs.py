@@ -1,0 +1,238 @@
+"""Programs, execs, and their output."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import errors, wire
+from tests.unit.agent.agents import Agent, end_agent, start_agent, until
+
+
+def run(agent: Agent, *argv: str, stdin: bytes = b"", **more: object) -> tuple[wire.Message, bytes, bytes]:
+    """An exec from begin to end: its answer, stdout and stderr."""
+    request = agent.ask("exec", argv=list(argv), **more)
+    agent.more(request, stdin, **{"in": {"stream": "in"}})
+    agent.more(request, **{"in": {"eof": True}})
+    answer, parts, _ = agent.end(request)
+    out, err = (b"".join(p.data for p in parts if p.message["stream"] == s) for s in ("out", "err"))
+    return answer, out, err
+
+
+def output(agent: Agent, **more: object) -> bytes:
+    return b"".join(p.data for p in agent.end(agent.ask("logs", **more))[1])
+
+
+def exited(agent: Agent, number: int = 0) -> bool:
+    return bool(agent.tell("state")["programs"][number]["state"] == "exited")
+
+
+def test_exec_streams_and_exit_code(agent: Agent) -> None:
+    answer, out, err = run(agent, "sh", "-c", "cat; echo oops >&2; exit 7", stdin=b"hello")
+    assert (answer, out, err) == ({"exit": 7, "signal": None}, b"hello", b"oops\n")
+
+
+def test_exec_of_what_is_not_there(agent: Agent) -> None:
+    with pytest.raises(errors.AgentError, match="nonsuch: No such file or directory"):
+        run(agent, "nonsuch")
+    with pytest.raises(errors.AgentError, match="/etc/passwd: Permission denied"):
+        run(agent, "/etc/passwd")
+    with pytest.raises(errors.AgentError, match="no program is named"):
+        agent.tell("exec", argv=[])
+
+
+def test_exec_environment_and_folder(agent: Agent) -> None:
+    _, out, _ = run(agent, "sh", "-c", "echo $GREETING $PATH; pwd", env={"GREETING": "hi"}, cwd="/usr")
+    assert out == b"hi /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n/usr\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user to become")
+def test_exec_as_another_user(agent: Agent) -> None:
+    _, out, _ = run(agent, "sh", "-c", "id -u; id -g; id -G", user="nobody")
+    assert out == b"65534\n65534\n65534\n"
+    _, out, _ = run(agent, "sh", "-c", "id -u; id -g", user="12:34")
+    assert out == b"12\n34\n"
+    with pytest.raises(errors.AgentError, match="no user 'nonsuch'"):
+        run(agent, "true", user="nonsuch")
+
+
+def test_exec_resets_signals_and_descriptors(agent: Agent) -> None:
+    _, out, _ = run(agent, "sh", "-c", "grep -E 'SigIgn|SigBlk|SigCgt' /proc/$$/status; ls -l /proc/$$/fd")
+    masks = re.findall(rb"Sig(?:Ign|Blk):\t(\w+)", out)
+    assert masks == [b"0000000000000000"] * 2
+    open_ones = {line.split()[8] for line in out.splitlines() if b" -> " in line}
+    assert {int(fd) for fd in open_ones} == {0, 1, 2}
+
+
+def test_exec_sends_megabytes_both_ways(agent: Agent) -> None:
+    request = agent.ask("exec", argv=["cat"])
+    data = os.urandom(700_000)
+    agent.more(request, data, **{"in": {"stream": "in"}})
+    agent.more(request, **{"in": {"eof": True}})
+    _, parts, _ = agent.end(request)
+    assert b"".join(p.data for p in parts) == data
+
+
+def test_exec_stops_at_its_window_and_goes_on_with_credit(agent: Agent) -> None:
+    request = agent.ask("exec", argv=["head", "-c", "3000000", "/dev/zero"])
+    got = 0
+    while got < 1 << 20:
+        got += len(agent.frame(request).data)
+    assert got == 1 << 20
+    agent.good("list")  # the agent answers others meanwhile, and nothing more of the exec comes
+    assert not [f for f in agent._early if f.message["id"] == request]
+    agent.more(request, credit=got)
+    _, parts, _ = agent.end(request)
+    assert got + sum(len(p.data) for p in parts) == 3_000_000
+
+
+def test_exec_signals(agent: Agent) -> None:
+    request = agent.ask("exec", argv=["sleep", "100"])
+    agent.more(request, **{"in": {"signal": signal.SIGTERM}})
+    assert agent.end(request)[0] == {"exit": 128 + signal.SIGTERM, "signal": signal.SIGTERM}
+
+
+def test_exec_does_not_wait_for_orphans(agent: Agent) -> None:
+    began = time.monotonic()
+    answer, out, _ = run(agent, "sh", "-c", "sleep 30 & echo started")
+    assert (answer["exit"], out) == (0, b"started\n")
+    assert time.monotonic() - began < 10
+
+
+def test_a_cancelled_exec_is_hung_up(agent: Agent) -> None:
+    request = agent.ask("exec", argv=["sh", "-c", "echo $$; exec sleep 100"])
+    pid = int(agent.frame(request).data)
+    agent.more(request, cancel=True)
+    until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_a_cancelled_exec_that_ignores_hang_ups_is_killed(agent: Agent) -> None:
+    request = agent.ask("exec", argv=["sh", "-c", "trap '' HUP; echo $$; while :; do sleep 1; done"])
+    pid = int(agent.frame(request).data)
+    agent.more(request, cancel=True)
+    until(lambda: not Path(f"/proc/{pid}").exists(), 10)
+
+
+def test_a_terminal(agent: Agent) -> None:
+    request = agent.ask("exec", argv=["sh"], tty=[33, 111], term="vt100")
+    agent.more(request, b"stty size; echo $TERM; tty\n", **{"in": {"stream": "in"}})
+    agent.more(request, **{"in": {"size": [44, 55]}})
+    agent.more(request, b"exit 3\n", **{"in": {"stream": "in"}})
+    answer, parts, _ = agent.end(request)
+    out = b"".join(p.data for p in parts)
+    assert answer["exit"] == 3
+    assert re.search(rb"(33 111|44 55)\r\nvt100\r\n/dev/pts/\d+\r\n", out), out
+
+
+def test_a_terminal_passes_interrupts_and_the_end_of_input(agent: Agent) -> None:
+    request = agent.ask("exec", argv=["sleep", "100"], tty=[24, 80])
+    agent.more(request, b"\x03", **{"in": {"stream": "in"}})
+    assert agent.end(request)[0]["signal"] == signal.SIGINT
+    request = agent.ask("exec", argv=["cat"], tty=[24, 80])
+    agent.more(request, **{"in": {"eof": True}})
+    assert agent.end(request)[0]["exit"] == 0
+
+
+def test_a_cancelled_terminal_ends_all_in_it(agent: Agent) -> None:
+    request = agent.ask("exec", argv=["sh", "-c", "sleep 100 & echo $!; wait"], tty=[24, 80])
+    pid = int(agent.frame(request).data)
+    agent.more(request, cancel=True)
+    until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_a_program_is_started_once_and_its_output_kept(agent: Agent) -> None:
+    argv = ["sh", "-c", "echo one; echo two >&2; sleep 100"]
+    first = agent.tell("start", argv=argv)
+    assert agent.tell("start", argv=argv) == {"pid": first["pid"], "already": True}
+    with pytest.raises(errors.AgentError, match="runs another program"):
+        agent.tell("start", argv=["true"])
+    until(lambda: output(agent) == b"one\ntwo\n")
+    assert output(agent, tail=1) == b"two\n"
+    assert output(agent, tail=0) == b""
+    state = agent.tell("state")["programs"]
+    assert state == [
+        {"id": "run", "argv": argv, "pid": first["pid"], "state": "running", "exit": None, "signal": None}
+    ]
+    assert agent.tell("stop") == {"was": "running", "exit": None, "signal": signal.SIGTERM}
+    assert agent.tell("stop") == {"was": "exited"}
+    assert agent.tell("stop", program="other") == {"was": "absent"}
+
+
+def test_the_last_of_much_output_is_kept(agent: Agent) -> None:
+    agent.tell("start", argv=["seq", "1", "200000"])
+    until(lambda: exited(agent) and output(agent).endswith(b"200000\n"))
+    kept = output(agent)
+    assert len(kept) == 256 << 10
+    assert output(agent, tail=2) == b"199999\n200000\n"
+
+
+def test_exit_status_is_kept(agent: Agent) -> None:
+    agent.tell("start", argv=["sh", "-c", "exit 5"])
+    until(lambda: exited(agent))
+    assert agent.tell("state")["programs"][0]["exit"] == 5
+    agent.tell("start", argv=["sh", "-c", "kill -9 $$"], program="two")
+    until(lambda: exited(agent, 1))
+    assert agent.tell("state")["programs"][1]["signal"] == 9
+
+
+def test_stop_kills_what_does_not_listen(agent: Agent) -> None:
+    agent.tell("start", argv=["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"])
+    until(lambda: output(agent) == b"ready\n")
+    assert agent.tell("stop", timeout=0.3)["signal"] == signal.SIGKILL
+
+
+def test_followed_logs_of_programs_and_files(agent: Agent, tmp_path: Path) -> None:
+    log = tmp_path / "error.log"
+    log.write_text("old\nnewer\n")
+    request = agent.ask("logs", paths=[str(log), str(tmp_path / "later.log")], follow=True, tail=1)
+    seen: dict[str, bytes] = {}
+
+    def wait_for(source: str, text: bytes) -> None:
+        while seen.get(source) != text:
+            message, data = agent.frame(request)
+            name = message["part"]["source"]
+            seen[name] = seen.get(name, b"") + data
+
+    wait_for(str(log), b"newer\n")
+    with log.open("a") as file:
+        file.write("added\n")
+    wait_for(str(log), b"newer\nadded\n")
+    log.rename(tmp_path / "error.log.1")
+    log.write_text("rotated\n")
+    wait_for(str(log), b"newer\nadded\nrotated\n")
+    (tmp_path / "later.log").write_text("born\n")
+    wait_for(str(tmp_path / "later.log"), b"born\n")
+    agent.more(request, cancel=True)
+
+
+def test_a_program_is_followed(agent: Agent) -> None:
+    agent.tell("start", argv=["sh", "-c", "echo a; read x; echo b"], program="p")
+    agent.tell("start", argv=["sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.05; done"], program="q")
+    request = agent.ask("logs", follow=True)
+    seen = b""
+    while not seen.endswith(b"3\n"):
+        message, data = agent.frame(request)
+        seen += data if message["part"]["source"] == "q" else b""
+    assert seen == b"1\n2\n3\n"
+
+
+def test_all_ends_with_the_agent() -> None:
+    agent = start_agent()
+    agent.tell("start", argv=["sleep", "1000"])
+    agent.good("socket", **{"as": "s"})
+    agent.good("fork", fd="s", **{"as": "child"})
+    request = agent.ask("exec", argv=["sh", "-c", "echo $$; sleep 1000"])
+    pids = [int(agent.frame(request).data), agent.tell("state")["programs"][0]["pid"]]
+    pids.append(agent.good("list")["children"][0]["pid"])
+    end_agent(agent)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_many_at_once(agent: Agent) -> None:
+    requests = [agent.ask("exec", argv=["sh", "-c", f"echo {i}"]) for i in range(40)]
+    assert [agent.end(r)[1][0].data for r in requests] == [f"{i}\n".encode() for i in range(40)]
