@@ -1,0 +1,176 @@
+"""The Docker Engine's API: a client for each thread, and its errors in our words.
+
+`docker` takes 0.4 s to import and is imported only when a client is made. One client used by many threads has a
+race in its pool of unix sockets, hence one each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from orchestrator import errors
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+T = TypeVar("T")
+Filters = Mapping[str, Any]
+THREADS = 8  # starts under way at once: more gain nothing, the Engine itself is busy
+_SECONDS = 120  # an Engine that does not answer for so long hangs
+_CURES = {
+    "PermissionError": "let your user talk to it: `sudo usermod -aG docker $USER`, then log in again",
+    "FileNotFoundError": "install and start it: `sudo apt-get install docker.io`",
+    "ConnectionRefusedError": "start it: `sudo systemctl start docker`",
+}
+
+
+class Docker:
+    """One Docker Engine. Raises EngineUnavailable where none answers."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._url = address()
+        self._version: dict[str, Any] = self._ask_version()
+
+    def _ask_version(self) -> dict[str, Any]:
+        import docker
+
+        try:
+            client = docker.APIClient(base_url=self._url, timeout=_SECONDS, **_tls(self._url))
+            version: dict[str, Any] = client.version(api_version=False)
+            client.close()
+        except Exception as error:  # docker, requests, urllib3 and OSError, nested in one another
+            raise unavailable(error) from error
+        return version
+
+    @property
+    def api(self) -> APIClient:
+        """This thread's client."""
+        client: APIClient | None = getattr(self._local, "client", None)
+        if client is None:
+            import docker
+
+            client = docker.APIClient(
+                base_url=self._url, version=self._version["ApiVersion"], timeout=_SECONDS, **_tls(self._url)
+            )
+            self._local.client = client
+        return client
+
+    @property
+    def version(self) -> str:
+        """The Engine's own version, "20.10.24"."""
+        return str(self._version.get("Version", "?"))
+
+    @property
+    def api_version(self) -> tuple[int, int]:
+        """(1, 41)"""
+        major, minor = str(self._version["ApiVersion"]).split(".")
+        return int(major), int(minor)
+
+    @property
+    def architecture(self) -> str:
+        """As `uname -m` says it: "x86_64", "aarch64"."""
+        arch = str(self._version.get("Arch", ""))
+        return {"amd64": "x86_64", "arm64": "aarch64"}.get(arch, arch)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the Engine seems to share this computer's files: a unix socket of Linux."""
+        return sys.platform == "linux" and (self._url or "").startswith(("unix://", "http+unix://"))
+
+    def labelled(self, labels: Iterable[str]) -> list[dict[str, Any]]:
+        """All containers, stopped ones too, with these labels ("key" or "key=value")."""
+        with translated("the containers cannot be listed"):
+            found: list[dict[str, Any]] = self.api.containers(all=True, filters={"label": list(labels)})
+            return found
+
+    def networks(self, labels: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """All networks with these labels."""
+        with translated("the networks cannot be listed"):
+            filters = {"label": list(labels)} if labels else None
+            found: list[dict[str, Any]] = self.api.networks(filters=filters)
+            return found
+
+
+def address() -> str | None:
+    """Where the Engine is: DOCKER_HOST, else the current context of the docker command, else its usual socket."""
+    if os.environ.get("DOCKER_HOST"):
+        return os.environ["DOCKER_HOST"]
+    with contextlib.suppress(Exception):  # a broken ~/.docker is the docker command's to complain about
+        from docker.context import ContextAPI
+
+        context = ContextAPI.get_current_context()
+        if context is not None and context.Host and not str(context.Host).startswith("http+"):
+            return str(context.Host)
+    return None if sys.platform == "win32" else "unix:///var/run/docker.sock"
+
+
+def _tls(url: str | None) -> dict[str, Any]:
+    """DOCKER_TLS_VERIFY and DOCKER_CERT_PATH, for a tcp:// address."""
+    if not (url or "").startswith("tcp://"):
+        return {}
+    from docker.utils import kwargs_from_env
+
+    return {k: v for k, v in kwargs_from_env().items() if k == "tls"}
+
+
+def unavailable(error: Exception) -> errors.EngineUnavailable:
+    """Why no Engine answers, from the innermost error."""
+    text, cure = str(error), "is a Docker Engine running? `docker version` says more"
+    for name, known in _CURES.items():
+        if name in repr(error) or name in text:
+            reason = {
+                "PermissionError": "this user may not talk to the Docker Engine",
+                "FileNotFoundError": "there is no Docker Engine",
+                "ConnectionRefusedError": "the Docker Engine does not run",
+            }[name]
+            return errors.EngineUnavailable(reason, known)
+    return errors.EngineUnavailable(f"the Docker Engine does not answer: {text[:200]}", cure)
+
+
+@contextlib.contextmanager
+def translated(about: str) -> Iterator[None]:
+    """Docker's errors become EngineErrors that say what was being done."""
+    import docker.errors
+    import requests
+
+    try:
+        yield
+    except docker.errors.ImageNotFound as error:
+        raise errors.ImageNotFound(
+            f"{about}: {_said(error)}", "`docker pull` it, or correct its name"
+        ) from error
+    except docker.errors.APIError as error:
+        raise errors.EngineError(f"{about}: {_said(error)}") from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise errors.EngineError(f"{about}: the Docker Engine does not answer: {error}") from error
+
+
+def _said(error: Any) -> str:
+    return str(error.explanation or error)
+
+
+def missing(error: BaseException) -> bool:
+    """Whether an EngineError came from a 404: what was to be removed or looked at is not there."""
+    return getattr(getattr(error.__cause__, "response", None), "status_code", None) == 404
+
+
+def each(work: Iterable[Callable[[], T]], threads: int = THREADS) -> list[T]:
+    """Do all of it in parallel; results in no order. Goes on past failures, then raises the first one."""
+    failures: list[errors.LabError] = []
+    results: list[T] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for future in as_completed([pool.submit(call) for call in work]):
+            try:
+                results.append(future.result())
+            except errors.LabError as error:
+                failures.append(error)
+    if failures:
+        raise failures[0] if len(failures) == 1 else ExceptionGroup("several things failed", failures)
+    return results
