@@ -36,9 +36,12 @@ class Reach:
     def __init__(self, doors: Iterable[Door]) -> None:
         self._at: dict[str, list[Door]] = {}
         self._known: dict[str, dict[str, Hop]] = {}
+        doors = list(doors)
         for door in doors:
             for network in door.networks:
                 self._at.setdefault(network, []).append(door)
+        self._parts = domains(self._at, (door.networks for door in doors))
+        self._one_way = {self._parts[door.nat] for door in doors if door.nat in self._parts}
 
     def hops(self, start: str) -> Mapping[str, Hop]:
         """Every other network that is reached from `start`; computed once."""
@@ -48,7 +51,18 @@ class Reach:
 
     def reaches(self, start: str, end: str) -> bool:
         """Whether a packet that enters the network `start` can get to `end`."""
-        return start == end or end in self.hops(start)
+        part = self._parts.get(start)
+        if start == end or part is None or part != self._parts.get(end):
+            return start == end
+        return part not in self._one_way or end in self.hops(start)
+
+    def joins(self, starts: Iterable[str], ends: Iterable[str]) -> bool:
+        """Whether any of `ends` is reached from any of `starts`."""
+        by_part: dict[object, list[str]] = {}
+        for end in ends:
+            by_part.setdefault(self._parts.get(end, end), []).append(end)
+        near = ((start, by_part.get(self._parts.get(start, start), ())) for start in starts)
+        return any(self.reaches(start, end) for start, some in near for end in some)
 
     def _search(self, start: str) -> dict[str, Hop]:
         found: dict[str, Hop] = {}

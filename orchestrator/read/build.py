@@ -24,6 +24,7 @@ class Joined:
     router: bool
     times: int = 1
     attachments: list[Attachment] = field(default_factory=list)
+    joined: set[str] = field(default_factory=set)  # the networks of these
     nat: str | None = None
 
     @property
@@ -49,15 +50,16 @@ class Draft:
     def __init__(self, written: Mapping, kept: Mapping, findings: Findings) -> None:
         self.findings = findings
         self.kept = kept
-        self.written_networks = [key.text for key, _ in _entries(written, "networks")]
-        self.written_names = [key.text for part in ("routers", "hosts") for key, _ in _entries(written, part)]
+        parts = ("routers", "hosts")
+        self.written_networks = {key.text: None for key, _ in _entries(written, "networks")}
+        self.written_names = {key.text: None for part in parts for key, _ in _entries(written, part)}
         self.nets: dict[str, Net] = {}
         self.members: dict[str, Joined] = {}
         self.names: dict[str, Joined] = {}  # every name of the running lab, in small letters
         self._given: dict[tuple[str, Address], Joined] = {}
         for key, value in _entries(kept, "networks"):
             self.nets[key.text] = self._network(key, value)
-        for part in ("routers", "hosts"):
+        for part in parts:
             for key, value in _entries(kept, part):
                 if isinstance(value, Mapping):
                     self._member(Joined(key, value, part == "routers"))
@@ -134,7 +136,7 @@ class Draft:
         if net is None:
             self._no_network(network)
             return
-        if net.name in one.on():
+        if net.name in one.joined:
             self.findings.add(network, f"{shown(one.name)} is on network {shown(net.name)} already")
             return
         given: dict[int, str] = {}
@@ -148,6 +150,7 @@ class Draft:
                 )
             elif self._take(one, net, address, scalar):
                 given[address.version] = str(address)
+        one.joined.add(net.name)
         one.attachments.append(Attachment(network=net.name, address=given.get(4), address6=given.get(6)))
 
     def _take(self, one: Joined, net: Net, address: Address, at: Scalar) -> bool:

@@ -9,7 +9,7 @@ from typing import Protocol
 from orchestrator.errors import TopologyError
 
 MOST_SHOWN = 500  # diagnostics; a file of noise must not print for minutes
-MOST_COMPARED = 20_000  # words looked at for "did you mean": about 0.2 s of difflib
+MOST_COMPARED = 10_000  # words looked at for "did you mean": about 0.1 s of difflib
 LONGEST_SHOWN = 60  # characters of what the user wrote
 
 

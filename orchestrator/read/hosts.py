@@ -7,7 +7,6 @@ import re
 import shlex
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NamedTuple
 
 from orchestrator.model.topology import ConnectTo, FileCopy, Host, Listen, Resources, Role
 from orchestrator.read.build import Draft, Joined, text_of
@@ -17,7 +16,6 @@ from orchestrator.read.nodes import Mapping, Scalar, Sequence
 LEAST_MEMORY = 6 << 20  # what Docker refuses to go below
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _TARGET = re.compile(r"(?P<host>[^:]+):(?P<port>[0-9]+)(?: +x(?P<times>[0-9]+))?")
-_WILDCARDS = ("0.0.0.0", "::")
 
 
 class HostReader:
@@ -55,18 +53,14 @@ class HostReader:
 
     def _listen(self, one: Joined) -> tuple[Listen, ...]:
         found: list[Listen] = []
-        taken: list[_Taken] = []
+        taken = _Ports()
         for item in _texts(one.node, "listen"):
             address, _, port = item.text.rpartition(":")
             listen = Listen(port=int(port), address=self._own(one, item, address.strip("[]")))
-            mine = _Taken.by(listen, item.line)
-            other = next((known for known in taken if known.collides(mine)), None)
-            if other:
-                text = (
-                    f"{shown(item.text)}: the port is taken by another entry of `listen` in line {other.line}"
-                )
+            line = taken.take(listen, item.line)
+            if line is not None:
+                text = f"{shown(item.text)}: the port is taken by another entry of `listen` in line {line}"
                 self.findings.add(item, text)
-            taken.append(mine)
             found.append(listen)
         return tuple(found)
 
@@ -126,11 +120,11 @@ class HostReader:
     def _reached(self, one: Joined, target: Joined) -> bool:
         if not one.on() or not target.on():
             return True  # their networks are wrong, which is said elsewhere
-        return any(self.draft.reach.reaches(start, end) for start in one.on() for end in target.on())
+        return self.draft.reach.joins(one.on(), target.on())
 
     def _why(self, one: Joined, target: Joined) -> str:
         """A router that masquerades in between, or none at all."""
-        if any(self.draft.reach.reaches(start, end) for start in target.on() for end in one.on()):
+        if self.draft.reach.joins(target.on(), one.on()):
             return f"it is behind the NAT of a router, which lets nothing in from {shown(one.on()[0])}"
         return f"no router leads from {shown(one.on()[0])} to {shown(target.on()[0])}"
 
@@ -153,14 +147,16 @@ class HostReader:
     def _files(self, one: Joined) -> tuple[FileCopy, ...]:
         node = one.node.get("files")
         found: list[FileCopy] = []
+        targets: set[str] = set()
         for key, value in node.entries if isinstance(node, Mapping) else ():
             source = self._source(key)
             if source is None or not isinstance(value, Scalar):
                 continue
             if ".." in value.text.split("/"):
                 self.findings.add(value, f"{shown(value.text)}: a target has no `..`")
-            if any(known.target == value.text for known in found):
+            if value.text in targets:
                 self.findings.add(value, f"{shown(value.text)} is the target of two files")
+            targets.add(value.text)
             found.append(FileCopy(source=source, target=value.text))
         return tuple(found)
 
@@ -216,27 +212,29 @@ class HostReader:
         )
 
 
-class _Taken(NamedTuple):
-    """What one listening socket takes of a port; any address of a family includes each single one."""
+class _Ports:
+    """What the listening sockets of one host take; any address of a family includes each single one."""
 
-    port: int
-    line: int
-    addresses: tuple[tuple[int, str], ...]  # family, address
+    def __init__(self) -> None:
+        self._lines: dict[tuple[int, int], dict[str, int]] = {}  # (port, family) → address → line
 
-    @classmethod
-    def by(cls, listen: Listen, line: int) -> _Taken:
-        if listen.address in (None, "::"):
-            return cls(listen.port, line, ((4, "0.0.0.0"), (6, "::")))
-        address = listen.address or ""
-        return cls(listen.port, line, ((6 if ":" in address else 4, address),))
+    def take(self, listen: Listen, line: int) -> int | None:
+        """The line of an entry that has the port already."""
+        both = listen.address in (None, "::")
+        families = (4, 6) if both else (6 if ":" in (listen.address or "") else 4,)
+        others = [
+            self._one(listen.port, family, None if both else listen.address, line) for family in families
+        ]
+        return next((other for other in others if other is not None), None)
 
-    def collides(self, other: _Taken) -> bool:
-        return self.port == other.port and any(
-            mine[0] == theirs[0]
-            and (mine[1] == theirs[1] or mine[1] in _WILDCARDS or theirs[1] in _WILDCARDS)
-            for mine in self.addresses
-            for theirs in other.addresses
+    def _one(self, port: int, family: int, address: str | None, line: int) -> int | None:
+        lines = self._lines.setdefault((port, family), {})
+        anywhere = "any" if address in (None, "0.0.0.0") else address or ""
+        other = (
+            next(iter(lines.values()), None) if anywhere == "any" else lines.get("any", lines.get(anywhere))
         )
+        lines.setdefault(anywhere, line)
+        return other
 
 
 def _texts(record: Mapping, key: str) -> list[Scalar]:

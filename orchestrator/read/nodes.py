@@ -16,7 +16,7 @@ MOST_NODES = 150_000  # aliases counted as often as they are used; 10,000 writte
 MOST_DEEP = 16  # a lab.yaml is six deep
 # What YAML 1.2 (5.1) calls printable; PyYAML stops at the first other character without saying where.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_TAB_INDENT = re.compile(r"^ *\t", re.MULTILINE)
+_TAB_INDENT = re.compile(r" *\t")
 _PLAIN_TAGS = (None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _NOTHING = ("", "~", "null", "Null", "NULL")
 
@@ -134,10 +134,12 @@ def _syntax(error: Exception, text: str, findings: Findings) -> None:
     """Say where and why YAML cannot be read; each line indented by a tab is named."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     at = At(mark.line + 1, mark.column + 1) if mark else START
-    tabs = list(_TAB_INDENT.finditer(text))
-    if tabs:
-        for tab in tabs:
-            findings.add(_place(text, tab.end() - 1), "a tab: lab files are indented by spaces")
+    lines = text.splitlines()
+    if any(_TAB_INDENT.match(line) for line in lines[max(at.line - 2, 0) : at.line]):
+        for number, line in enumerate(lines, 1):
+            tab = _TAB_INDENT.match(line)
+            if tab:
+                findings.add(At(number, tab.end()), "a tab: lab files are indented by spaces")
         return
     problem = str(getattr(error, "problem", None) or error).splitlines()[0]
     cure = next((cure for words, cure in _CURES if words in problem), "")
