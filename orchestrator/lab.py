@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,6 +14,11 @@ from orchestrator.model.plan import LabKey, Plan, PlannedHost
 from orchestrator.owner import locked, owner
 from orchestrator import wire
 from orchestrator.wire import Channel, Frame
+
+
+if TYPE_CHECKING:
+    from orchestrator.model.rows import Connection, Listener
+    from orchestrator.observe import Observation
 
 
 def quiet(_: str) -> None:
@@ -73,6 +78,20 @@ class Lab:
         """How each host is: name, kind, pid, alive, programs, listening, connected."""
         hosts = self.channel.call("hosts").get("hosts", [])
         return [host for host in hosts if isinstance(host, dict)]
+
+    def observe(self, *, holders: bool = True, everything: bool = False) -> Observation:
+        """One look at the lab's sockets (two where one cannot tell), see observe.py."""
+        from orchestrator import observe
+
+        return observe.observe(self.channel, self.plan, holders=holders, everything=everything)
+
+    def connections(self) -> Sequence[Connection]:
+        """Both ends of every connection as one row."""
+        return self.observe().joined.connections
+
+    def listeners(self) -> Sequence[Listener]:
+        """Every listening socket."""
+        return self.observe().joined.listeners
 
     def exec(self, host: str, argv: Sequence[str], *, tty: bool = False) -> int:
         """Run a program in a host with our own standard streams; its exit code."""

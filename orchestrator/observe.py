@@ -5,13 +5,19 @@ Tables of many hosts are not read at one instant, so an end is called missing on
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from orchestrator.join import looks
+from orchestrator.join.connections import Joined, join
 from orchestrator.join.snapshot import HostTables, read_part
+from orchestrator.model.plan import Plan
 from orchestrator.model.rows import SocketEntry, Taken
 from orchestrator.wire import Channel
+
+BETWEEN_LOOKS = 0.03  # seconds: time for a handshake or an accept to be through
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,3 +49,28 @@ def take(channel: Channel, hosts: Sequence[str] | None = None, *, holders: bool 
             not_observed=tuple(map(str, end.get("not_observed", ()))),
         )
     raise AssertionError("a channel's parts end with an answer or an error")
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is seen of a lab: rows, and where and when they were read."""
+
+    joined: Joined
+    taken: dict[str, Taken]
+    not_observed: tuple[str, ...] = ()
+
+
+def observe(channel: Channel, plan: Plan, *, holders: bool = True, everything: bool = False) -> Observation:
+    """Look, join, look again where one look cannot tell, and let the daemon remember the ids.
+
+    `everything`: also what an engine itself opens in hosts (Docker's name server).
+    """
+    seen = take(channel, holders=holders)
+    joined = join(seen.tables, plan, everything=everything)
+    if looks.needs_second(joined):
+        time.sleep(BETWEEN_LOOKS)
+        seen = take(channel, holders=holders)
+        joined = looks.confirm(joined, join(seen.tables, plan, everything=everything))
+    records = looks.remember(joined)
+    if records:
+        channel.call("remember", records)
+    return Observation(joined=joined, taken=seen.taken, not_observed=seen.not_observed)

@@ -113,6 +113,5 @@ def bring_up(topology: Topology, engine: str) -> int:
 def show_connections(outcome: Outcome) -> None:
     """The joined connections, as `lab conns` shows them."""
     from orchestrator.cli.conns import text_of
-    from orchestrator.observe import observe
 
-    click.echo(text_of(observe(outcome.lab)), nl=False)
+    click.echo(text_of(outcome.lab, outcome.lab.observe(), legend=False), nl=False)
