@@ -36,6 +36,10 @@ class Agent:
         self.channel.sendall(wire.encode({"id": self._last, "op": op, **arguments}))
         return self._last
 
+    def feed(self, request: int, data: bytes = b"", **message: Any) -> None:
+        """Send input of a request."""
+        self.channel.sendall(wire.encode({"id": request, "in": message}, data))
+
     def more(self, request: int, data: bytes = b"", **message: Any) -> None:
         """Send a frame that belongs to a request."""
         self.channel.sendall(wire.encode({"id": request, **message}, data))
@@ -54,7 +58,7 @@ class Agent:
 
     def end(self, request: int, credit: bool = True) -> tuple[wire.Message, list[wire.Frame], bytes]:
         """The answer, the parts before it, and the answer's bytes. Raises what the agent raised."""
-        parts = []
+        parts: list[wire.Frame] = []
         while True:
             message, data = self.frame(request)
             if "error" in message:

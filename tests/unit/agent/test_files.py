@@ -14,8 +14,8 @@ from tests.unit.agent.agents import Agent
 def put(agent: Agent, path: Path | str, data: bytes, mode: int | None = None) -> dict[str, object]:
     request = agent.ask("put", path=str(path), mode=mode)
     for start in range(0, len(data), 200_000):
-        agent.more(request, data[start : start + 200_000], **{"in": {}})
-    agent.more(request, **{"in": {"eof": True}})
+        agent.feed(request, data[start : start + 200_000])
+    agent.feed(request, eof=True)
     return agent.end(request)[0]
 
 

@@ -17,8 +17,8 @@ from tests.unit.agent.agents import Agent, end_agent, start_agent, until
 def run(agent: Agent, *argv: str, stdin: bytes = b"", **more: object) -> tuple[wire.Message, bytes, bytes]:
     """An exec from begin to end: its answer, stdout and stderr."""
     request = agent.ask("exec", argv=list(argv), **more)
-    agent.more(request, stdin, **{"in": {"stream": "in"}})
-    agent.more(request, **{"in": {"eof": True}})
+    agent.feed(request, stdin, stream="in")
+    agent.feed(request, eof=True)
     answer, parts, _ = agent.end(request)
     out, err = (b"".join(p.data for p in parts if p.message["stream"] == s) for s in ("out", "err"))
     return answer, out, err
@@ -72,8 +72,8 @@ def test_exec_resets_signals_and_descriptors(agent: Agent) -> None:
 def test_exec_sends_megabytes_both_ways(agent: Agent) -> None:
     request = agent.ask("exec", argv=["cat"])
     data = os.urandom(700_000)
-    agent.more(request, data, **{"in": {"stream": "in"}})
-    agent.more(request, **{"in": {"eof": True}})
+    agent.feed(request, data, stream="in")
+    agent.feed(request, eof=True)
     _, parts, _ = agent.end(request)
     assert b"".join(p.data for p in parts) == data
 
@@ -93,7 +93,7 @@ def test_exec_stops_at_its_window_and_goes_on_with_credit(agent: Agent) -> None:
 
 def test_exec_signals(agent: Agent) -> None:
     request = agent.ask("exec", argv=["sleep", "100"])
-    agent.more(request, **{"in": {"signal": signal.SIGTERM}})
+    agent.feed(request, signal=signal.SIGTERM)
     assert agent.end(request)[0] == {"exit": 128 + signal.SIGTERM, "signal": signal.SIGTERM}
 
 
@@ -120,9 +120,9 @@ def test_a_cancelled_exec_that_ignores_hang_ups_is_killed(agent: Agent) -> None:
 
 def test_a_terminal(agent: Agent) -> None:
     request = agent.ask("exec", argv=["sh"], tty=[33, 111], term="vt100")
-    agent.more(request, b"stty size; echo $TERM; tty\n", **{"in": {"stream": "in"}})
-    agent.more(request, **{"in": {"size": [44, 55]}})
-    agent.more(request, b"exit 3\n", **{"in": {"stream": "in"}})
+    agent.feed(request, b"stty size; echo $TERM; tty\n", stream="in")
+    agent.feed(request, size=[44, 55])
+    agent.feed(request, b"exit 3\n", stream="in")
     answer, parts, _ = agent.end(request)
     out = b"".join(p.data for p in parts)
     assert answer["exit"] == 3
@@ -131,10 +131,10 @@ def test_a_terminal(agent: Agent) -> None:
 
 def test_a_terminal_passes_interrupts_and_the_end_of_input(agent: Agent) -> None:
     request = agent.ask("exec", argv=["sleep", "100"], tty=[24, 80])
-    agent.more(request, b"\x03", **{"in": {"stream": "in"}})
+    agent.feed(request, b"\x03", stream="in")
     assert agent.end(request)[0]["signal"] == signal.SIGINT
     request = agent.ask("exec", argv=["cat"], tty=[24, 80])
-    agent.more(request, **{"in": {"eof": True}})
+    agent.feed(request, eof=True)
     assert agent.end(request)[0]["exit"] == 0
 
 

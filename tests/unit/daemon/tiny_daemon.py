@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestrator import errors, wire
@@ -61,8 +62,16 @@ def _lying(channel: socket.socket) -> None:
 ACTS = {f.__name__[1:]: f for f in (_garbage, _huge, _unasked, _no_object, _deep, _silent, _flood, _lying)}
 
 
+def _own_hosts_file() -> None:
+    sysc.mount(None, "/", None, sysc.MS_REC | sysc.MS_PRIVATE)
+    sysc.mount("own", "/mnt", "tmpfs")
+    Path("/mnt/hosts").touch()
+    sysc.mount("/mnt/hosts", "/etc/hosts", None, sysc.MS_BIND)
+
+
 def _live(channel: socket.socket, message: wire.Message) -> NoReturn:
-    sysc.unshare(sysc.NEWNET)
+    sysc.unshare(sysc.NEWNET | sysc.NEWNS)
+    _own_hosts_file()
     netlink.Netlink().do([netlink.up(1)])
     diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 4)
     zygote.say_ready(channel, [diag.fileno()])
