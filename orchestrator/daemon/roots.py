@@ -128,13 +128,21 @@ def _template(root: str) -> None:
 def _own_etc(etc: str) -> None:
     _put(f"{etc}/hosts", HOSTS_FILE)
     _put(f"{etc}/resolv.conf", "")
-    _put(f"{etc}/shadow", "root:*:19000:0:99999:7:::\n", 0o600)
+    _put(f"{etc}/shadow", _shadow(f"{etc}/passwd"), 0o600)
     os.symlink("/proc/self/mounts", f"{etc}/mtab")
     switch = Path(f"{etc}/nsswitch.conf")
     if switch.is_file():  # no resolver of the computer's can be asked
         lines = switch.read_text(encoding="utf-8", errors="replace").splitlines()
         text = "\n".join("hosts: files dns" if line.startswith("hosts:") else line for line in lines)
         _put(str(switch), text + "\n")
+
+
+def _shadow(passwd: str) -> str:
+    """Every user without a password: root may become anybody, which su(1) refuses where there is no line."""
+    if not os.path.isfile(passwd):
+        return "root:*:19000:0:99999:7:::\n"
+    lines = Path(passwd).read_text(encoding="utf-8", errors="replace").splitlines()
+    return "".join(f"{line.partition(':')[0]}:*:19000:0:99999:7:::\n" for line in lines if ":" in line)
 
 
 def _put(path: str, text: str, mode: int = 0o644) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.engines import namespaces_find
 from orchestrator.model.plan import LabKey
+from tests.support.rig import eventually
 
 MARK = b"-m\0orchestrator.daemon\0namespaces\0"
 
@@ -49,8 +50,9 @@ def test_a_process_that_only_says_so_is_not_trusted() -> None:
     ]
     decoy = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
-        cmdline = namespaces_find._read(f"/proc/{decoy.pid}/cmdline")
-        assert namespaces_find.parse(cmdline) == LabKey(owner=owner, name="decoy")
+        path = f"/proc/{decoy.pid}/cmdline"
+        seen = eventually(lambda: namespaces_find.parse(namespaces_find._read(path)))  # exec may be under way
+        assert seen == LabKey(owner=owner, name="decoy")
         assert list(namespaces_find.daemons(owner, "decoy")) == []
     finally:
         decoy.communicate()
