@@ -73,15 +73,12 @@ def lines_of(data: bytes, host: str, family: Family) -> Iterator[tuple[int, str]
     if not data:
         return
     lines = data.decode("ascii", "replace").split("\n")
-    if lines.pop():
-        raise _refused(lines, host, family, "the table ends within a line")
+    rest = lines.pop()
+    if rest:
+        raise refusal(rest, host, family, len(lines) + 1, "the table ends within a line")
     if not lines or not lines[0].lstrip().startswith("sl "):
-        raise _refused(lines[:1], host, family, "the table has no heading")
+        raise refusal("".join(lines[:1]), host, family, 1, "the table has no heading")
     yield from enumerate(lines[1:], 2)
-
-
-def _refused(lines: list[str], host: str, family: Family, why: str) -> ObservationError:
-    return refusal(lines[-1] if lines else "", host, family, len(lines), why)
 
 
 def refusal(line: str, host: str, family: Family, number: int, why: str) -> ObservationError:

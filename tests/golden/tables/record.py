@@ -2,8 +2,9 @@
 
     python3 tests/golden/tables/record.py          (as root; each case in namespaces of its own)
 
-The expected rows (*.json) are written by hand from what the case did, or by `record.py --expect` and then read with
-care. A new case may also be any *.txt put here with its *.json: the test takes every pair that it finds.
+The expected rows (*.json) are written by hand from what the case did, or by `record.py --expect` and then
+read with care. A new case may also be any *.txt put here with its *.json: the test takes every pair that it
+finds.
 """
 
 from __future__ import annotations
@@ -94,7 +95,20 @@ def accept_queue_full() -> None:
 def syn_recv() -> None:
     """The handshake's last ACK never comes: the third packet is dropped by a rule."""
     subprocess.run(
-        ["iptables", "-A", "INPUT", "-p", "tcp", "--dport", "8080", "--tcp-flags", "SYN,ACK", "ACK", "-j", "DROP"],
+        [
+            "iptables",
+            "-A",
+            "INPUT",
+            "-p",
+            "tcp",
+            "--dport",
+            "8080",
+            "--tcp-flags",
+            "SYN,ACK",
+            "ACK",
+            "-j",
+            "DROP",
+        ],
         check=True,
     )
     listen("127.0.0.1", 8080)
