@@ -18,14 +18,16 @@ from orchestrator.daemon.maker import Made, Spec
 
 ANSWER_SECONDS = 10.0  # how much longer than it was told to an agent may take to answer
 _MAX_UNSENT = 16 << 20  # bytes that an agent has not read; it is stuck then
+_FRAME_COST = 256  # bytes that any frame counts for, however short it is
 _MAX_PARTS = 20_000  # parts of one answer that wait to be passed on
 
 
 class Exchange:
     """One request to an agent: its parts, its input, its answer. Whoever leaves before the answer cancels."""
 
-    def __init__(self, link: AgentLink, number: int) -> None:
+    def __init__(self, link: AgentLink, number: int, single: bool) -> None:
         self._link = link
+        self._single = single  # this request's answer has no parts
         self._id = number
         self._parts: deque[wire.Frame] = deque()
         self._arrived = asyncio.Event()
@@ -77,7 +79,7 @@ class Exchange:
     def cancel(self) -> None:
         """Nobody waits for it any more."""
         if self._answer is None:
-            self._link.forget(self._id)
+            self._link.expect_late()
             self._link.send({"id": self._id, "cancel": True})
             self.settle(errors.AgentError("cancelled"))
 
@@ -85,7 +87,7 @@ class Exchange:
         """A frame of the agent for this request. Raises ProtocolError where it breaks a rule."""
         if isinstance(part := message.get("part"), dict):
             self._unread += len(data)
-            if self._unread > WINDOW or len(self._parts) >= _MAX_PARTS:
+            if self._single or self._unread > WINDOW or len(self._parts) >= _MAX_PARTS:
                 raise errors.ProtocolError("more than was asked for")
             self._parts.append(wire.Frame(part, data))
             self._arrived.set()
@@ -128,14 +130,15 @@ class AgentLink(asyncio.Protocol):
         self._last = 0
         self._transport: asyncio.Transport | None = None
         self.why_gone = ""
+        self._late = 0  # bytes that may still come for requests that were cancelled
 
     @property
     def alive(self) -> bool:
         """Can it still be asked?"""
         return self._transport is not None
 
-    def ask(self, op: str, **arguments: Any) -> Exchange:
-        """Send a request."""
+    def ask(self, op: str, single: bool = False, **arguments: Any) -> Exchange:
+        """Send a request; `single`: its answer has no parts."""
         if self._transport is None:
             raise errors.AgentError(
                 f"the agent of {self._name} is gone", self.why_gone or "`lab restart` helps"
@@ -143,13 +146,13 @@ class AgentLink(asyncio.Protocol):
         if self._transport.get_write_buffer_size() > _MAX_UNSENT:
             raise errors.AgentError(f"the agent of {self._name} does not read what it is told")
         self._last += 1
-        exchange = self._exchanges[self._last] = Exchange(self, self._last)
+        exchange = self._exchanges[self._last] = Exchange(self, self._last, single)
         self.send({**arguments, "id": self._last, "op": op})
         return exchange
 
     async def call(self, op: str, seconds: float = ANSWER_SECONDS, **arguments: Any) -> wire.Frame:
         """A request that has one answer, within `seconds`."""
-        exchange = self.ask(op, **arguments)
+        exchange = self.ask(op, single=True, **arguments)
         try:
             return await asyncio.wait_for(exchange.answer(), seconds)
         except TimeoutError:
@@ -165,6 +168,10 @@ class AgentLink(asyncio.Protocol):
     def forget(self, number: int) -> None:
         """Frames for this request are of no interest any more."""
         self._exchanges.pop(number, None)
+
+    def expect_late(self) -> None:
+        """A request is cancelled; what its agent sent before it knew is no offence."""
+        self._late += 2 * WINDOW
 
     def cut(self, why: str) -> None:
         """End the channel, and with it the agent."""
@@ -198,7 +205,10 @@ class AgentLink(asyncio.Protocol):
         if not isinstance(number, int) or not 0 < number <= self._last:
             raise errors.ProtocolError("an answer that nobody asked for")
         if exchange := self._exchanges.get(number):
-            exchange.receive(*frame)
+            return exchange.receive(*frame)
+        self._late -= len(frame.data) + _FRAME_COST
+        if self._late < 0:
+            raise errors.ProtocolError("more after the end of an answer")
 
 
 class Host:

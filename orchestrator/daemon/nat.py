@@ -7,10 +7,8 @@ IPv6. pyroute2 takes 0.16 s and 22 MB to import, so it is imported only where a 
 from __future__ import annotations
 
 import fcntl
-import os
 import socket
 import struct
-import sys
 from typing import Any
 
 from orchestrator import errors
@@ -24,21 +22,6 @@ _SRCNAT = 100  # NF_IP_PRI_NAT_SRC (linux/netfilter_ipv4.h)
 _OIFNAME, _EQUAL = 7, 0  # NFT_META_OIFNAME, NFT_CMP_EQ (linux/netfilter/nf_tables.h)
 _IFNAMSIZ = 16
 _SIOCGIFADDR = 0x8915  # netdevice(7)
-
-
-def keep_importable() -> None:
-    """Hold the folders of modules open, so that pyroute2 can be imported when the daemon no longer sees them.
-
-    To be called before the daemon gives up the computer's files. Its hosts never get these descriptors.
-    """
-    kept = []
-    for folder in sys.path:
-        try:
-            fd = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            continue  # a zip, or not there
-        kept.append(f"/proc/self/fd/{fd}")
-    sys.path += kept
 
 
 def preload() -> None:

@@ -1,0 +1,82 @@
+"""An agent is hostile input: a daemon bounds it, cuts it off, and goes on with the others."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import errors, wire
+from tests.unit.agent.agents import until
+from tests.unit.daemon.conftest import Daemon
+
+
+def alive(daemon: Daemon, host: str) -> bool:
+    return bool(next(h["alive"] for h in daemon.channel.call("hosts")["hosts"] if h["name"] == host))
+
+
+@pytest.mark.parametrize("act", ["garbage", "huge", "unasked", "no_object", "deep"])
+def test_who_breaks_a_rule_is_cut_off(daemon: Daemon, act: str) -> None:
+    daemon.make("good")
+    daemon.make("bad", act=act)
+    until(lambda: not alive(daemon, "bad"))
+    with pytest.raises(errors.AgentError, match="the agent of bad is gone") as caught:
+        daemon.call("bad", "list")
+    assert "cut off" in caught.value.hint
+    daemon.call("good", "list")
+
+
+def test_an_agent_that_sends_more_than_its_window(daemon: Daemon) -> None:
+    daemon.make("good")
+    daemon.make("bad", act="flood")
+    client = daemon.connect()
+    client.ask("exec", host="bad", argv=["true"])
+    wire.read_frame(client.stream)  # the first part; the others are not read
+    until(lambda: not alive(daemon, "bad"))
+    pages = int(Path(f"/proc/{daemon.process.pid}/statm").read_text().split()[1])
+    assert pages * os.sysconf("SC_PAGESIZE") < 128 << 20
+    daemon.call("good", "list")
+
+
+def test_an_agent_that_never_answers(daemon: Daemon) -> None:
+    daemon.make("bad", act="silent")
+    began = time.monotonic()
+    (host,) = daemon.channel.call("hosts")["hosts"]
+    assert time.monotonic() - began < 5
+    assert host["problem"] == "the agent of bad does not answer"
+    parts = list(daemon.channel.parts(daemon.channel.ask("snapshot", hosts=None)))
+    assert parts[0].message["part"]["host"] == "bad"  # tables are the kernel's: no agent is asked
+
+
+def test_what_an_agent_calls_an_error_is_an_agents_error(daemon: Daemon) -> None:
+    daemon.make("bad", act="lying")
+    with pytest.raises(errors.AgentError) as caught:
+        daemon.call("bad", "list")
+    assert len(caught.value.message) == 4000
+
+
+def test_more_to_an_agent_that_does_not_read_is_refused(daemon: Daemon) -> None:
+    daemon.make("bad", act="silent")
+    client = daemon.connect()
+    for _ in range(40):
+        client.ask("call", host="bad", call={"do": "send", "text": "x" * 600_000}, timeout=60)
+    with pytest.raises(errors.AgentError, match="does not read"):
+        daemon.call("bad", "list")
+
+
+def test_an_agent_that_floods_a_request_without_parts(daemon: Daemon) -> None:
+    daemon.make("bad", act="flood")
+    with pytest.raises(errors.AgentError, match="gone") as caught:
+        daemon.call("bad", "list")
+    assert "more than was asked for" in caught.value.hint
+
+
+def test_an_agent_that_goes_on_after_a_cancel(daemon: Daemon) -> None:
+    daemon.make("bad", act="flood")
+    client = daemon.connect()
+    client.ask("exec", host="bad", argv=["true"])
+    wire.read_frame(client.stream)
+    client.close()
+    until(lambda: not alive(daemon, "bad"))
