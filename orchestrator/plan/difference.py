@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from orchestrator.model.plan import Change, Plan, PlannedHost, PlannedNetwork
+from orchestrator.model.plan import Change, Plan, PlannedFile, PlannedHost, PlannedNetwork
 
 # What cannot be changed in a host that runs: it is made anew.
 _FIXED = ("kind", "interfaces", "image", "env", "resources")
@@ -91,8 +91,8 @@ class _Difference:
 
     def files(self) -> Iterator[Change]:
         for name, host in self.new.items():
-            known = set() if name in self.made else set(self.old[name].files)
-            fresh = [one.target for one in host.files if one not in known]
+            known = set() if name in self.made else {_copy(one) for one in self.old[name].files}
+            fresh = [one.target for one in host.files if _copy(one) not in known]
             if fresh:
                 yield Change(action="files", subject=name, why=", ".join(fresh))
 
@@ -125,6 +125,11 @@ class _Difference:
                 continue
             why = self.made.get(name) or ("differs" if value != before else also[name])
             yield Change(action=what, subject=name, why=why)
+
+
+def _copy(file: PlannedFile) -> tuple[str, str, int]:
+    """What makes a copied file another one: not where it came from."""
+    return file.target, file.sha256, file.mode
 
 
 def _differing(
