@@ -61,6 +61,11 @@ def copy(lab: Lab, source: Place, target: Place, say: Callable[[str], None]) -> 
     raise UsageError("one side of a copy is on this computer, the other is HOST:PATH")
 
 
+def is_contents(path: str) -> bool:
+    """`folder/.` means what is in the folder, as with cp(1)."""
+    return path == "." or path.endswith(("/.", os.sep + "."))
+
+
 # To a host ------------------------------------------------------------------------------------------------
 
 
@@ -70,7 +75,8 @@ def send(channel: Channel, source: str, host: str, path: str, say: Callable[[str
     if not origin.exists():
         raise UsageError(f"{source}: no such file or folder")
     name = origin.resolve().name
-    goal = posixpath.join(path, name) if path.endswith("/") or is_folder(channel, host, path) else path
+    within = path.endswith("/") or (not is_contents(source) and is_folder(channel, host, path))
+    goal = posixpath.join(path, name) if within else path
     if not origin.is_dir():
         raise_first(ask_all(channel, [put(host, origin, goal)]))
         return 1
@@ -159,7 +165,7 @@ class Fetch:
     def copy(self, path: str, target: str) -> int:
         """A file or folder to this computer; how many files."""
         goal = Path(target)
-        if goal.is_dir() or target.endswith(("/", os.sep)):
+        if not is_contents(path) and (goal.is_dir() or target.endswith(("/", os.sep))):
             goal = goal / (safe(PurePosixPath(path).name, 1) if PurePosixPath(path).name else self.host)
         entries = self.entries(path)
         if any(entry.path == "" for entry in entries):

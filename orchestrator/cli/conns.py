@@ -31,10 +31,14 @@ class State(click.Choice[str]):
 
 @click.command("conns")
 @lab_options
-@click.option("-w", "--watch", is_flag=True, help="Look again and again; at a terminal redraw, else append what changed")
+@click.option(
+    "-w", "--watch", is_flag=True, help="Look again and again; at a terminal redraw, else append what changed"
+)
 @click.option("--listeners", is_flag=True, help="The listening sockets instead of the connections")
 @click.option("--all", "everything", is_flag=True, help="Also what an engine itself opens in hosts")
-@click.option("--host", metavar="H", shell_complete=complete_hosts, help="Only with this host at one end, or on the way")
+@click.option(
+    "--host", metavar="H", shell_complete=complete_hosts, help="Only with this host at one end, or on the way"
+)
 @click.option("--state", type=State(STATES), metavar="S", help="Only with an end in this state")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="P", help="Only with this port at one end")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout")
@@ -73,10 +77,15 @@ def json_of(lab: Lab, seen: Observation, *, listeners: bool = False) -> str:
     """The document of the contract."""
     from orchestrator.report import json as report
 
-    about = (lab.key.name, lab.engine.name, seen.taken, seen.not_observed)
+    about: dict[str, Any] = {
+        "lab": lab.key.name,
+        "engine": lab.engine.name,
+        "taken": seen.taken,
+        "not_observed": seen.not_observed,
+    }
     if listeners:
-        return report.listeners(*about, seen.joined.listeners)
-    return report.connections(*about, seen.joined.connections)
+        return report.listeners(**about, rows=seen.joined.listeners)
+    return report.connections(**about, rows=seen.joined.connections)
 
 
 def text_of(

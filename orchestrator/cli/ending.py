@@ -51,7 +51,12 @@ def _call(arguments: Sequence[str]) -> int:
     from orchestrator.cli.verbs import lab
 
     try:
-        code = lab.main(args=list(arguments), prog_name="lab", standalone_mode=False)
+        if "_LAB_COMPLETE" in os.environ:
+            lab.main(prog_name="lab")
+        with lab.make_context(
+            "lab", list(arguments)
+        ) as context:  # main() would take a closed pipe for its own
+            code = lab.invoke(context)
     except click.exceptions.Exit as ending:
         return ending.exit_code
     except click.Abort:
@@ -132,10 +137,12 @@ def say(text: str) -> None:
 
 
 def harmless(text: str) -> str:
-    """Control, bidi and other invisible characters, but line ends and tabs, become escapes."""
+    """Text of several lines, each made harmless."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    from orchestrator.report.harmless import harmless as line_made_harmless
+
+    return "\n".join(map(line_made_harmless, text.split("\n")))
 
 
 def lower(text: str) -> str:

@@ -20,7 +20,6 @@ PROGRAM = "import sys\nprint(sys.prefix, *sys.argv[1:])\n"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the launcher is a sh script")
 
 
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder with the real launcher and a project that needs nothing."""
@@ -133,7 +132,10 @@ def test_modules_of_the_current_folder_are_not_imported(checkout: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("fake", "said"),
-    [("sys.exit(1)", "no Python 3.11 or newer is here"), ("import ensurepip_is_missing", "has no venv and ensurepip")],
+    [
+        ("sys.exit(1)", "no Python 3.11 or newer is here"),
+        ("import ensurepip_is_missing", "has no venv and ensurepip"),
+    ],
 )
 def test_what_is_missing_is_named_in_one_line(checkout: Path, tmp_path: Path, fake: str, said: str) -> None:
     """A PATH whose python3 is too old, or one without ensurepip (Debian without python3-venv)."""
@@ -143,7 +145,10 @@ def test_what_is_missing_is_named_in_one_line(checkout: Path, tmp_path: Path, fa
         found = shutil.which(name)
         assert found
         (programs / name).symlink_to(found)
-    answers = {"sys.exit(1)": "exit 1", "import ensurepip_is_missing": "case $2 in *ensurepip*) exit 1 ;; esac"}
+    answers = {
+        "sys.exit(1)": "exit 1",
+        "import ensurepip_is_missing": "case $2 in *ensurepip*) exit 1 ;; esac",
+    }
     (programs / "python3").write_text(f"#!/bin/sh\n{answers[fake]}\n")
     (programs / "python3").chmod(0o755)
     code, out, err = run(checkout, PATH=str(programs))
