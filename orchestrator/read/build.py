@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from orchestrator.read.nodes import Mapping, Node, Scalar, Sequence
 from orchestrator.read.schema import MOST_HOSTS
 from orchestrator.read.subnets import Address, Net, read_address, read_subnet, room
 
+_LIKE_ADDRESS = re.compile("[0-9]+|0[xX][0-9A-Fa-f]*")  # inet_aton(3) takes them
 _RESERVED = ("localhost", "ip6-localhost", "ip6-loopback")  # /etc/hosts of every host has them
 
 
@@ -103,32 +105,36 @@ class Draft:
 
     def _names(self, one: Joined) -> None:
         """Take its names; of a collision the later one is told."""
-        lower = one.name.lower()
-        if lower in _RESERVED:
-            self.findings.add(
-                one.at, f"the name {shown(one.name)} means the host itself everywhere", "choose another"
-            )
-        elif one.name.isdigit():
-            self.findings.add(
-                one.at, f"{shown(one.name)} would be taken for an address", "put a letter into the name"
-            )
-        if len(self.names) + one.times > MOST_HOSTS:
-            self.findings.add(
-                one.at,
-                f"with {shown(one.name)} the lab has more than {MOST_HOSTS} hosts",
-                "lower its `count`",
-            )
-            one.times = 1
-        if len(one.name) + len(f"-{one.times}") > 63 and one.times > 1:
-            self.findings.add(
-                one.at, f"{shown(f'{one.name}-{one.times}')} is longer than 63 letters", "shorten the name"
-            )
-        for name in one.names():
-            other = self.names.setdefault(name.lower(), one)
+        self._one_name(one.at)
+        self._count(one)
+        for name, other in self._holders(one):
             if other is not one:
                 whom = f"{shown(other.name)} in line {other.at.line}"
                 self.findings.add(one.at, f"the name {shown(name)} is already that of {whom}")
                 break
+
+    def _holders(self, one: Joined) -> Iterator[tuple[str, Joined]]:
+        """Who has each of its names: the one as written, and those of the running lab."""
+        yield one.name, self.members.get(one.name, one)
+        for name in one.names():
+            yield name, self.names.setdefault(name.lower(), one)
+
+    def _one_name(self, at: Scalar) -> None:
+        """Names that a resolver would not look up."""
+        if at.text.lower() in _RESERVED:
+            self.findings.add(at, f"the name {shown(at.text)} means the host itself", "choose another")
+        elif _LIKE_ADDRESS.fullmatch(at.text):
+            self.findings.add(at, f"{shown(at.text)} would be taken for an address", "choose another name")
+
+    def _count(self, one: Joined) -> None:
+        """The number of hosts, and whether their names still are labels."""
+        if len(self.names) + one.times > MOST_HOSTS:
+            text = f"with {shown(one.name)} the lab has more than {MOST_HOSTS} hosts"
+            self.findings.add(one.at, text, "lower its `count`")
+            one.times = 1
+        last = f"{one.name}-{one.times}"
+        if one.times > 1 and len(last) > 63:
+            self.findings.add(one.at, f"{shown(last)} is longer than 63 letters", "shorten the name")
 
     def _attach(self, one: Joined, network: Scalar, addresses: tuple[Scalar, ...]) -> None:
         """One attachment, with the addresses given for it."""

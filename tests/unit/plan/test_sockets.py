@@ -12,7 +12,8 @@ from tests.unit.plan.labs import KEY, lab, plan
 NETS = (
     "networks:\n  office: {subnet: 10.20.1.0/24}\n"
     "  dc: {subnet: 10.20.2.0/24, subnet6: 'fd20:2::/64'}\n"
-    "  back: {subnet: 10.20.3.0/24, subnet6: 'fd20:3::/64'}\nrouters: {edge: {networks: [office, dc]}}\nhosts:\n"
+    "  back: {subnet: 10.20.3.0/24, subnet6: 'fd20:3::/64'}\n"
+    "routers: {edge: {networks: [office, dc]}}\nhosts:\n"
 )
 WEB = "  web: {role: server, networks: {back: , dc: 10.20.2.80}, listen: [80]}\n"
 
