@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from orchestrator.model.plan import Change, Interface, Plan, PlannedConnect, PlannedHost, PlannedNetwork
@@ -46,7 +47,7 @@ def _host(host: PlannedHost) -> Iterator[str]:
     if host.files:
         yield "files " + ", ".join(one.target for one in host.files)
     if host.run:
-        yield "runs " + " ".join(host.run)
+        yield "runs " + shlex.join(host.run)
     if host.listen:
         yield "listens " + ", ".join(_end(one.address, one.port) for one in host.listen)
     if host.connect:
