@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from bench.side_by_side import HEAD, alternate, machine, row, write_section
+from orchestrator.model.plan import LabKey
 
 ROOT = Path(__file__).resolve().parent.parent
 BARS = {100: 1 / 5, 400: 1 / 6, 800: 1 / 6}
@@ -45,22 +46,30 @@ def measure_mininet(count: int) -> tuple[float, float]:
 def one(count: int) -> dict[str, float]:
     """Bring `count` hosts up and down here; seconds and MiB."""
     from orchestrator.engines.namespaces import NamespacesEngine
-    from orchestrator.model.plan import LabKey
     from orchestrator.model.topology import Attachment, Host, Network, Topology
+    from orchestrator.owner import owner
     from orchestrator.plan import changes, make_plan
 
-    engine, key = NamespacesEngine(), LabKey(owner="bench", name=f"hosts-{count}")
+    engine, key = NamespacesEngine(), LabKey(owner=owner(), name=f"hosts-{count}")
     net = Network(name="net", subnet="10.0.0.0/16")
     host = Host(name="h", role="client", count=count, attachments=(Attachment(network="net"),))
     plan = make_plan(Topology(name=key.name, networks=(net,), hosts=(host,)), key, "namespaces")
     began = time.monotonic()
     with engine.apply(plan, changes(None, plan), lambda _: None) as channel:
         ready = time.monotonic()
-        pid = int(channel.call("hello", version=1)["machine_pid"])
-        memory = pss(pid)
+        memory = pss(daemon_of(key))
         stopping = time.monotonic()
         engine.remove(key, lambda _: None)
     return {"up": ready - began, "down": time.monotonic() - stopping, "memory": memory / count}
+
+
+def daemon_of(key: LabKey) -> int:
+    """The pid of the daemon of a running lab."""
+    from orchestrator.engines.namespaces_find import daemons
+
+    found = next(daemons(key.owner, key.name))
+    found.close()
+    return found.pid
 
 
 def pss(pid: int) -> float:
@@ -112,9 +121,18 @@ def main(runs: int) -> None:
         up = alternate(ours, peer, runs)
         rows.append(row(f"{count} hosts with agents ready", "Mininet", *up, bar))
         rows.append(row(f"{count} hosts gone", "Mininet", downs, peer_downs, bar))
-        memory_rows.append(f"- {count} hosts: {max(memory):.2f} MiB (PSS) a host at most, bar {MEMORY_BAR:.0f}")
+        memory_rows.append(
+            f"- {count} hosts: {max(memory):.2f} MiB (PSS) a host at most, bar {MEMORY_BAR:.0f}"
+        )
         print(rows[-2].markdown(), rows[-1].markdown(), memory_rows[-1], sep="\n", flush=True)
-    lines = ["## Hosts: namespaces engine against Mininet", "", machine(), "", HEAD, *(r.markdown() for r in rows)]
+    lines = [
+        "## Hosts: namespaces engine against Mininet",
+        "",
+        machine(),
+        "",
+        HEAD,
+        *(r.markdown() for r in rows),
+    ]
     write_section(ROOT / "docs/benchmarks.md", "hosts", [*lines, "", *memory_rows])
 
 

@@ -13,7 +13,9 @@ from mininet.topo import SingleSwitchTopo  # type: ignore[import-not-found]
 
 setLogLevel("error")
 began = time.monotonic()
-net = Mininet(topo=SingleSwitchTopo(int(sys.argv[1])), switch=LinuxBridge, controller=None, ipBase="10.0.0.0/16")
+net = Mininet(
+    topo=SingleSwitchTopo(int(sys.argv[1])), switch=LinuxBridge, controller=None, ipBase="10.0.0.0/16"
+)
 net.start()
 ready = time.monotonic()
 net.stop()

@@ -43,10 +43,14 @@ class Row:
         return "| " + " | ".join(cells) + " |"
 
 
-HEAD = "| what | lab | peer | ratio | bar | met | runs (lab's min–max; peer's) |\n|---|---|---|---|---|---|---|"
+HEAD = (
+    "| what | lab | peer | ratio | bar | met | runs (lab's min–max; peer's) |\n|---|---|---|---|---|---|---|"
+)
 
 
-def alternate(ours: Callable[[], float], peer: Callable[[], float], runs: int) -> tuple[list[float], list[float]]:
+def alternate(
+    ours: Callable[[], float], peer: Callable[[], float], runs: int
+) -> tuple[list[float], list[float]]:
     """Run both `runs` times, in turn, so that a drift of the machine's speed meets both alike."""
     a: list[float] = []
     b: list[float] = []
