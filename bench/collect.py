@@ -1,9 +1,10 @@
-"""200,000 connections between two hosts: collected, joined and named by `lab`, against `ss -tanp` in both hosts.
+"""200,000 connections between two hosts, collected, joined and named: `lab` against `ss -tanp` in both.
 
     python -m bench.collect [RUNS] [CONNECTIONS]     (namespaces engine; writes docs/benchmarks.md)
 
-Ours is the product's own observation (two looks where they are needed, holders, ids), timed from the request to the rows; the
-peer is `ss -tanp` in the client's host and then in the server's, by the same daemon, its output thrown away.
+Ours is the product's own observation (two looks where they are needed, holders, ids), timed from the
+request to the rows; the peer is `ss -tanp` in the client's host and then in the server's, by the same
+daemon, its output thrown away.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def main(runs: int, count: int) -> None:
         finally:
             lab.down()
     result = row(
-        f"{count:,} connections: both ends, processes, descriptors", "ss -tanp twice", *series, 1 / 10
+        f"{count:,} connections: both ends, processes, descriptors", "ss -tanp twice", series, 1 / 10
     )
     print(result.markdown())
     lines = ["## Collecting and joining", "", machine(), "", HEAD, result.markdown()]

@@ -1,9 +1,10 @@
-"""Whole processes: `lab up` of 20 containers against `docker-compose up -d` of the same, and `lab conns` of 10 hosts.
+"""Whole processes: `lab up` of 20 containers against `docker-compose up -d` of the same; `lab conns`.
 
     python -m bench.commands [RUNS]          (needs a Docker Engine; writes docs/benchmarks.md)
 
-Images are there before. `lab up` ends when agents answer in all hosts, compose when containers are started. Each is removed
-after each run. `lab conns` is timed on a lab of 10 hosts whose clients hold connections, on both engines.
+Images are there before. `lab up` ends when agents answer in all hosts, compose when containers are
+started. Each is removed after each run. `lab conns` is timed on a lab of 10 hosts whose clients hold
+connections, on both engines.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def main(runs: int) -> None:
         up_lab(ours), up_compose(peer)
         result = row(
             f"{HOSTS} hosts with agents", "docker-compose up -d",
-            *alternate(lambda: up_lab(ours), lambda: up_compose(peer), runs), 1.05,
+            alternate(lambda: up_lab(ours), lambda: up_compose(peer), runs), 1.05,
         )  # fmt: skip
         print(result.markdown(), flush=True)
         lines = ["## Docker engine against Compose", "", machine(), "", HEAD, result.markdown()]

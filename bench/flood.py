@@ -2,7 +2,7 @@
 
     flood.py server PORT N | flood.py client ADDRESS PORT N
 
-A process holds at most about 19,000 (the limit of open files of many computers), so there are several of them.
+A process holds at most about 19,000 (a common limit of open files), so there are several of them.
 Writes "ready" when all are open, then sleeps.
 """
 

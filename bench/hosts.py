@@ -2,9 +2,10 @@
 
     python -m bench.hosts [RUNS]         (as root: Mininet needs it; writes docs/benchmarks.md)
 
-Both are timed inside their own process, from the first call to the last answer, the interpreter's start excluded on
-both sides; ours includes the start of the daemon's interpreter, for that is a part of making hosts. The memory is the
-proportional set size (proc(5), smaps_rollup) of the daemon and everything below it.
+Both are timed inside their own process, from the first call to the last answer, the interpreter's start
+excluded on both sides; ours includes the start of the daemon's interpreter, for that is a part of making
+hosts. The memory is the proportional set size (proc(5), smaps_rollup) of the daemon and everything below
+it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def one(count: int) -> dict[str, float]:
     host = Host(name="h", role="client", count=count, attachments=(Attachment(network="net"),))
     plan = make_plan(Topology(name=key.name, networks=(net,), hosts=(host,)), key, "namespaces")
     began = time.monotonic()
-    with engine.apply(plan, changes(None, plan), lambda _: None) as channel:
+    with engine.apply(plan, changes(None, plan), lambda _: None):
         ready = time.monotonic()
         memory = pss(daemon_of(key))
         stopping = time.monotonic()
@@ -119,8 +120,8 @@ def main(runs: int) -> None:
             return up
 
         up = alternate(ours, peer, runs)
-        rows.append(row(f"{count} hosts with agents ready", "Mininet", *up, bar))
-        rows.append(row(f"{count} hosts gone", "Mininet", downs, peer_downs, bar))
+        rows.append(row(f"{count} hosts with agents ready", "Mininet", up, bar))
+        rows.append(row(f"{count} hosts gone", "Mininet", (downs, peer_downs), bar))
         memory_rows.append(
             f"- {count} hosts: {max(memory):.2f} MiB (PSS) a host at most, bar {MEMORY_BAR:.0f}"
         )

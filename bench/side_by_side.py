@@ -48,9 +48,10 @@ HEAD = (
 )
 
 
-def alternate(
-    ours: Callable[[], float], peer: Callable[[], float], runs: int
-) -> tuple[list[float], list[float]]:
+Series = tuple[list[float], list[float]]
+
+
+def alternate(ours: Callable[[], float], peer: Callable[[], float], runs: int) -> Series:
     """Run both `runs` times, in turn, so that a drift of the machine's speed meets both alike."""
     a: list[float] = []
     b: list[float] = []
@@ -60,8 +61,9 @@ def alternate(
     return a, b
 
 
-def row(what: str, peer_name: str, a: list[float], b: list[float], bar: float, unit: str = "s") -> Row:
+def row(what: str, peer_name: str, series: Series, bar: float, unit: str = "s") -> Row:
     """The medians of two series as a row."""
+    a, b = series
     spread = f"{min(a):.3g}–{max(a):.3g}; {min(b):.3g}–{max(b):.3g}"
     return Row(what, peer_name, statistics.median(a), statistics.median(b), unit, bar, len(a), spread)
 
