@@ -228,9 +228,9 @@ class Host:
         return self.made.name
 
     def start(self, ask: wire.Message) -> wire.Message:
-        """The request of a program, with what the host's image says where the request says nothing."""
+        """The request of a program, with what the file and the image say where the request says nothing."""
         default = self.made.start
-        env = {**default.env, **(ask.get("env") or {})}
+        env = {**default.env, **(self.spec.get("env") or {}), **(ask.get("env") or {})}
         return {
             **ask,
             "env": env,

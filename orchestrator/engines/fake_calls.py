@@ -155,7 +155,7 @@ def _send(agent: FakeAgent, call: Call) -> Steps:
         data = bytes.fromhex(ask["hex"]) if "hex" in ask else str(ask["text"]).encode()
     call.result = 0
     while True:
-        sent = agent.tcp.send(socket, data[call.result :])
+        sent = agent.tcp.send(socket, memoryview(data)[call.result :])
         if isinstance(sent, str):
             call.errno = sent
             return

@@ -110,9 +110,11 @@ class FakeDaemon:
         self._programs = [program for program in self._programs if program.alive]
 
     def _host(self, asked: Asked) -> FakeHost:
-        name = str(asked["host"])
-        if name not in self._hosts:
-            raise AgentError(f"no host {name!r} is in lab {self.key.name}")
+        return self._named(asked["host"])
+
+    def _named(self, name: object) -> FakeHost:
+        if not isinstance(name, str) or name not in self._hosts:
+            raise AgentError(f"the lab has no host {name!r}", f"hosts: {', '.join(list(self._hosts)[:20])}")
         return self._hosts[name]
 
     # ---- the lab
@@ -259,10 +261,7 @@ class FakeDaemon:
 
     def _list(self, asked: Asked) -> Steps:
         yield from ()
-        entries = self._host(asked).files.list(str(asked["path"]))
-        if entries:
-            asked.part({"entries": entries})
-        return {"count": len(entries)}
+        return {"entries": self._host(asked).files.list(str(asked["path"]))}
 
     def _mkdir(self, asked: Asked) -> Steps:
         yield from ()
@@ -287,12 +286,9 @@ class FakeDaemon:
     def _snapshot(self, asked: Asked) -> Steps:
         yield from ()
         began = time.monotonic()
-        wanted = asked.get("hosts", list(self._hosts))
-        for name in wanted:
-            if host := self._hosts.get(name):
-                self._send_tables(asked, host)
-        unseen = [name for name in wanted if name not in self._hosts]
-        return {"machine": "fake", "began": began, "ended": time.monotonic(), "not_observed": unseen}
+        for host in [self._named(name) for name in asked.get("hosts", list(self._hosts))]:
+            self._send_tables(asked, host)
+        return {"machine": "fake", "began": began, "ended": time.monotonic(), "not_observed": []}
 
     def _send_tables(self, asked: Asked, host: FakeHost) -> None:
         name, holders = host.node.name, bool(asked.get("holders"))

@@ -251,7 +251,7 @@ class Tcp:
                 self._syn(client)
         return child
 
-    def send(self, socket: Socket, data: bytes) -> int | str:
+    def send(self, socket: Socket, data: memoryview) -> int | str:
         """How many bytes found room in the peer, or an errno."""
         if socket.state not in ("ESTABLISHED", "CLOSE_WAIT"):
             return self._broken(socket, "EPIPE" if socket.peer else "ENOTCONN")
@@ -259,8 +259,9 @@ class Tcp:
             socket.unacked += len(data)
             return len(data)
         count = min(len(data), socket.other.room)
-        socket.other.inbox += data[:count]
-        self.touched.add(socket.other.stack)
+        if count:
+            socket.other.inbox += data[:count]
+            self.touched.add(socket.other.stack)
         return count
 
     def receive(self, socket: Socket, size: int) -> bytes | str | None:

@@ -149,7 +149,9 @@ def test_options_by_their_c_names(lab: Rig) -> None:
 def test_a_large_send_waits_for_the_reader(lab: Rig) -> None:
     connected(lab, 7180)
     size = 24 << 20
-    sending = lab.channel.ask("call", host="b", call={"do": "send", "fd": "call", "size": size, "timeout": 60})
+    sending = lab.channel.ask(
+        "call", host="b", call={"do": "send", "fd": "call", "size": size, "timeout": 60}
+    )
     with lab.another() as other:
         got = other.call("call", host="a", call={"do": "recv", "fd": "conn", "size": size, "timeout": 60})
     assert (got["result"], got["errno"]) == (size, None)

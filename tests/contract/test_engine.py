@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import msgspec
 import pytest
 
@@ -34,8 +36,8 @@ hosts:
 def planned(engine: Engine, text: str) -> Plan:
     """A plan for this engine that disturbs no network that is there."""
     lab = topology(text)
-    taken = getattr(engine, "taken", tuple)()
-    return make_plan(lab, LabKey(owner=owner(), name=lab.name), engine.name, None, taken)
+    taken: Callable[[], Sequence[str]] = getattr(engine, "taken", tuple)
+    return make_plan(lab, LabKey(owner=owner(), name=lab.name), engine.name, None, taken())
 
 
 def listed(engine: Engine, key: LabKey) -> str | None:

@@ -73,7 +73,9 @@ def test_a_listener_is_opened_once_and_closed_when_unwanted(lab: Rig) -> None:
 
 def test_a_listener_that_cannot_be_is_named_with_its_errno(lab: Rig) -> None:
     lab.call("idle", "listen", port=8002, to="mine")
-    answer = listen(lab, "idle", PlannedListen(address="0.0.0.0", port=8002), PlannedListen(address="192.0.2.1", port=9))
+    answer = listen(
+        lab, "idle", PlannedListen(address="0.0.0.0", port=8002), PlannedListen(address="192.0.2.1", port=9)
+    )
     failed = {(one["address"], one["port"]): one["errno"] for one in answer["failed"]}
     assert failed == {("0.0.0.0", 8002): "EADDRINUSE", ("192.0.2.1", 9): "EADDRNOTAVAIL"}
     assert listen(lab, "idle")["failed"] == []

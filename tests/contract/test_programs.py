@@ -17,7 +17,9 @@ hosts:
   a: {role: server, networks: [net], env: {GREETING: hello}}
   b: {role: client, networks: [net]}
 """
-REAL = pytest.mark.engine("namespaces", "docker")  # needs a shell or a terminal, which the fake engine has not
+REAL = pytest.mark.engine(
+    "namespaces", "docker"
+)  # needs a shell or a terminal, which the fake engine has not
 
 
 def test_exit_codes(lab: Rig) -> None:
@@ -105,13 +107,15 @@ def test_followed_logs_say_what_is_added(lab: Rig) -> None:
     path = "/var/log/followed.log"
     lab.put("b", path, b"before\n")
     with lab.another() as other:
-        parts = other.parts(other.ask("logs", host="b", paths=[path], follow=True, tail=0))
-        lab.put("b", path, b"before\nafter\n")
-        for message, data in parts:
-            assert "part" in message
-            if message["part"]["source"] == path:
-                assert data.endswith(b"after\n")
+        read, added = b"", False
+        for message, data in other.parts(other.ask("logs", host="b", paths=[path], follow=True, tail=1)):
+            read += data if message["part"]["source"] == path else b""
+            if read == b"before\n" and not added:
+                lab.put("b", path, b"before\nafter\n")
+                added = True
+            if read.endswith(b"after\n"):
                 break
+        assert read == b"before\nafter\n"
 
 
 @REAL
@@ -126,7 +130,9 @@ def test_a_terminal_has_a_size_and_a_name(lab: Rig) -> None:
 
 @REAL
 def test_a_terminals_size_changes_and_its_keys_signal(lab: Rig) -> None:
-    script = "trap 'stty size' WINCH; trap 'echo got INT; exit 3' INT; echo ready; while :; do sleep 0.05; done"
+    script = (
+        "trap 'stty size' WINCH; trap 'echo got INT; exit 3' INT; echo ready; while :; do sleep 0.05; done"
+    )
     request = lab.channel.ask("exec", host="a", argv=["sh", "-c", script], env={}, tty=[10, 20], term="xterm")
     out, sent = b"", set()
     for message, data in lab.channel.parts(request):

@@ -85,7 +85,7 @@ class Rig:
         raise AssertionError(f"{host} has no IPv{family} address on {network}")
 
     def ask(self, host: str, do: str, **arguments: Any) -> Message:
-        """One call of the host's agent, whatever comes of it. `to` names a descriptor (`as` is no name here)."""
+        """One call of the host's agent, whatever comes of it. `to` stands for `as`, which is no name here."""
         if "to" in arguments:
             arguments["as"] = arguments.pop("to")
         return self.channel.call("call", host=host, call={"do": do, **arguments})
@@ -103,7 +103,9 @@ class Rig:
 
     def run(self, host: str, *argv: str, stdin: bytes = b"", **arguments: Any) -> Ended:
         """A program in the host, to its end, with this input."""
-        request = self.channel.ask("exec", host=host, argv=list(argv), **{"env": {}, "tty": None, **arguments})
+        request = self.channel.ask(
+            "exec", host=host, argv=list(argv), **{"env": {}, "tty": None, **arguments}
+        )
         for at in range(0, len(stdin), 65536):
             self.channel.feed(request, stdin[at : at + 65536], stream="in")
         self.channel.feed(request, eof=True)
@@ -133,9 +135,7 @@ class Rig:
 
     def entries(self, host: str, path: str) -> dict[str, Message]:
         """A folder of the host, by path."""
-        request = self.channel.ask("list", host=host, path=path)
-        parts = [m["part"] for m, _ in self.channel.parts(request) if "part" in m]
-        return {entry["path"]: entry for part in parts for entry in part["entries"]}
+        return {entry["path"]: entry for entry in self.channel.call("list", host=host, path=path)["entries"]}
 
     def logs(self, host: str, **arguments: Any) -> dict[str, bytes]:
         """What there is to read now, by source."""
@@ -146,9 +146,11 @@ class Rig:
                 found[source] = found.get(source, b"") + data
         return found
 
-    def snapshot(self, hosts: list[str] | None = None, holders: bool = True) -> tuple[dict[str, Part], Message]:
+    def snapshot(
+        self, hosts: list[str] | None = None, holders: bool = True
+    ) -> tuple[dict[str, Part], Message]:
         """Every host's part, and the end of the answer."""
-        found = {}
+        found: dict[str, Part] = {}
         for message, data in self.channel.parts(self.channel.ask("snapshot", hosts=hosts, holders=holders)):
             if "ok" in message:
                 return found, message["ok"]
