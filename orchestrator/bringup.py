@@ -1,7 +1,7 @@
-"""How a lab comes up, or is changed while it runs: what is to be done, then each step in its order.
+"""How a lab comes up, or is changed while it runs: what is to be done, then each step in order.
 
-The order: hosts and networks (the engine), files, listeners, programs, connections; then the plan is stored and
-the lab is committed. A lab that was not there before is removed again when anything fails; one that ran before stays.
+Hosts and networks (the engine), files, listeners, programs, connections; then the plan is stored and the lab
+is committed. A lab that was not there before is removed again when anything fails; one that ran before stays.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`lab cp`: files and folders between this computer and a host.
 
-What a host says about its files is hostile: a name may not lead out of the destination, a link is never written
-through, and nobody gets a file with set-user-id or a device. A link is made only where it stays inside the copy.
+What a host says about its files is hostile: a name may not lead out of the destination, a link is never
+written through, no file is set-user-id or a device. A link is made only where it stays inside the copy.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 
 def place(text: str, hosts: list[str]) -> Place:
-    """HOST:PATH, where HOST is one of the lab's; anything else is a path here (./a:b for a file with a colon)."""
+    """HOST:PATH, where HOST is one of the lab's; anything else is a path here (also ./a:b)."""
     host, colon, path = text.partition(":")
     if not colon or "/" in host or (sys.platform == "win32" and len(host) == 1 and host not in hosts):
         return Place(None, text)
@@ -70,7 +70,9 @@ def is_contents(path: str) -> bool:
 
 
 def send(channel: Channel, source: str, host: str, path: str, say: Callable[[str], None]) -> int:
-    """A file or folder of this computer to a host. A target that is a folder gets it inside, as with cp(1)."""
+    """A file or folder of this computer to a host. A target that is a folder gets it inside, as with
+    cp(1).
+    """
     origin = Path(source)
     if not origin.exists():
         raise UsageError(f"{source}: no such file or folder")
@@ -91,7 +93,9 @@ def send(channel: Channel, source: str, host: str, path: str, say: Callable[[str
 
 
 def walk(origin: Path, say: Callable[[str], None]) -> tuple[list[Path], list[Path]]:
-    """Folders and files below a folder. Links to files are followed, those to folders and what is no file are said."""
+    """Folders and files below a folder. Links to files are followed, those to folders and what is no file are
+    said.
+    """
     folders: list[Path] = []
     files: list[Path] = []
     for at, names, others in os.walk(origin):
@@ -174,7 +178,9 @@ class Fetch:
         return self.folder(path, goal, entries)
 
     def folder(self, path: str, goal: Path, entries: list[Entry]) -> int:
-        """Folders first, then files, and links at last: nothing of this copy is written through one of its links."""
+        """Folders first, then files, and links at last: nothing of this copy is written through one of its
+        links.
+        """
         parts = {entry: safe(entry.path) for entry in entries}
         make_folder(goal, goal)
         for entry in (e for e in entries if e.kind == "dir"):

@@ -1,4 +1,6 @@
-"""Many requests on one channel, several under way at once: hundreds of hosts must not cost a round trip each."""
+"""Many requests on one channel, several under way at once: hundreds of hosts must not cost a round trip
+each.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ WINDOW = 64  # requests under way at once: enough to keep the daemon busy, few e
 
 
 class Request(NamedTuple):
-    """One request: `op` with its arguments, and pieces of input that end with {"eof": true} (None: no input)."""
+    """One request: `op` with its arguments, and pieces of input that end with {"eof": true} (None: no
+    input).
+    """
 
     op: str
     arguments: dict[str, Any]
@@ -31,7 +35,9 @@ class Answer(NamedTuple):
 def ask_all(
     channel: Channel, requests: Iterable[Request], answered: Callable[[Answer], None] | None = None
 ) -> list[Answer]:
-    """Ask them all and collect the answers, in the order of the requests. Errors of single ones are returned."""
+    """Ask them all and collect the answers, in the order of the requests. Errors of single ones are
+    returned.
+    """
     waiting = list(requests)
     answers: dict[int, Answer] = {}
     flying: dict[int, int] = {}  # id → place in `waiting`

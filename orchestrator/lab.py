@@ -1,4 +1,6 @@
-"""A running lab: found, asked, changed and removed. What the command line uses (later the plugin and the page)."""
+"""A running lab: found, asked, changed and removed. What the command line uses (later the plugin and the
+page).
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestrator import wire
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Found, Progress
 from orchestrator.errors import DaemonError, EngineUnavailable, LabError, NoSuchLab, UsageError
 from orchestrator.model.plan import LabKey, Plan, PlannedHost
 from orchestrator.owner import locked, owner
-from orchestrator import wire
 from orchestrator.wire import Channel, Frame
-
 
 if TYPE_CHECKING:
     from orchestrator.model.rows import Connection, Listener

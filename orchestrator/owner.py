@@ -1,4 +1,6 @@
-"""Who owns a lab, and the few things of theirs that lie on this computer: locks, and what was confirmed once."""
+"""Who owns a lab, and the few things of theirs that lie on this computer: locks, and what was confirmed
+once.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ def _is_ours(folder: Path) -> bool:
 def locked(name: str, say: Callable[[str], None]) -> Iterator[None]:
     """Only one command at a time changes lab `name` of this user; says when it has to wait.
 
-    The lock ends with the process; its file is removed at the end, or by the next command when this one is killed.
+    The lock ends with the process; its file is removed at the end, or by the next command
+    when this one is killed.
     """
     path = state_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
     handle = _acquire(path, name, say)

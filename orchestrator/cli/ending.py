@@ -7,8 +7,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import LabError, TopologyError
+
+if TYPE_CHECKING:
+    import click
 
 SIGPIPE_EXIT = 141  # 128 + SIGPIPE: what a shell reports for a program that a closed pipe ended
 INTERRUPTED_EXIT = 130  # 128 + SIGINT
@@ -29,20 +33,29 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = _call(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:
-        _silence_stdout()
-        return SIGPIPE_EXIT
-    except KeyboardInterrupt:
-        return INTERRUPTED_EXIT
-    except Terminated as ending:
-        return 128 + ending.number
-    except BaseExceptionGroup as group:
-        return _say_group(group)
-    except LabError as error:
-        return _say_error(error)
-    except Exception as error:
-        return _say_unexpected(error)
+    except BaseException as error:
+        if isinstance(error, SystemExit):
+            raise
+        code = _ended_by(error)
     return code
+
+
+def _ended_by(error: BaseException) -> int:
+    """The exit code of what ended a command; what there is to say of it is said."""
+    match error:
+        case BrokenPipeError():
+            _silence_stdout()
+            return SIGPIPE_EXIT
+        case KeyboardInterrupt():
+            return INTERRUPTED_EXIT
+        case Terminated():
+            return 128 + error.number
+        case BaseExceptionGroup():
+            codes = [_ended_by(one) for one in error.exceptions]
+            return INFRASTRUCTURE if INFRASTRUCTURE in codes else max(codes)
+        case LabError():
+            return _say_error(error)
+    return _say_unexpected(error)
 
 
 def _call(arguments: Sequence[str]) -> int:
@@ -53,23 +66,26 @@ def _call(arguments: Sequence[str]) -> int:
     try:
         if "_LAB_COMPLETE" in os.environ:
             lab.main(prog_name="lab")
-        with lab.make_context(
-            "lab", list(arguments)
-        ) as context:  # main() would take a closed pipe for its own
+        # Not by main(), which answers a closed pipe with exit 1.
+        with lab.make_context("lab", list(arguments)) as context:
             code = lab.invoke(context)
     except click.exceptions.Exit as ending:
         return ending.exit_code
     except click.Abort:
         return INTERRUPTED_EXIT
-    except click.exceptions.NoArgsIsHelpError as ending:
-        click.echo(ending.format_message(), err=True)
-        return 2
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
+        return _say_usage(error)
+    return code if isinstance(code, int) else 0
+
+
+def _say_usage(error: click.ClickException) -> int:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":  # since click 8.2: the help of a group without a verb
+        say(error.format_message())
+    else:
         where = f"\n  see `{context.command_path} --help`" if context else ""
         say(f"lab: {lower(error.format_message())}{where}")
-        return 2
-    return code if isinstance(code, int) else 0
+    return 2
 
 
 def _listen_for_endings() -> None:
@@ -80,21 +96,6 @@ def _listen_for_endings() -> None:
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup(1) keeps its word
         signal.signal(hangup, end)
-
-
-def _say_group(group: BaseExceptionGroup[BaseException]) -> int:
-    """Every error of a teardown that went on past failures; the gravest code."""
-    codes = []
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            codes.append(_say_group(error))
-        elif isinstance(error, LabError):
-            codes.append(_say_error(error))
-        elif isinstance(error, KeyboardInterrupt):
-            codes.append(INTERRUPTED_EXIT)
-        else:
-            codes.append(_say_unexpected(error))
-    return INFRASTRUCTURE if INFRASTRUCTURE in codes else max(codes)
 
 
 def _say_error(error: LabError) -> int:

@@ -1,6 +1,6 @@
-"""Makes the virtual environment of a checkout. The launcher `lab` runs it on first use; standard library only.
+"""Makes the virtual environment of a checkout: run by the launcher on first use. Standard library only.
 
-The project itself goes in as a `.pth` line, not by `pip install -e`: no build backend need be fetched, nothing
+The project itself goes in as a `.pth` line, not by `pip install -e`: no build backend is fetched, nothing
 is written into a checkout that may be read-only, and a start is spared setuptools' import hook.
 """
 

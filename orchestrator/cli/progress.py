@@ -14,7 +14,7 @@ from orchestrator.engines.base import Progress
 
 @contextlib.contextmanager
 def shown(title: str) -> Iterator[Progress]:
-    """A function that takes lines of progress. At a terminal only the last one stays visible, while it lasts."""
+    """A function that takes lines of progress. At a terminal only the last one is seen, while it lasts."""
     if not (sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"):
         yield Plain().tell
         return

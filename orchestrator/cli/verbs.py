@@ -1,4 +1,4 @@
-"""The group `lab` and its verbs, by name and one line each, so that help and completion need no verb's module."""
+"""The group `lab` and its verbs by name and one line each: help and completion need no verb's module."""
 
 from __future__ import annotations
 

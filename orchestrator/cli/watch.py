@@ -47,7 +47,7 @@ def watch(lab: Lab, look: Callable[[], Observation], *, listeners: bool) -> None
 
 
 def rows_of(seen: Observation, listeners: bool) -> Rows:
-    """What is worth being called a change, by row: states and whether it is accepted, not queues and timers."""
+    """What counts as a change, by row: states and whether it is accepted, not queues and timers."""
     if listeners:
         return {f"{one.host} {one.inode}": said_of_listener(one) for one in seen.joined.listeners}
     return {row.id: said(row) for row in seen.joined.connections}

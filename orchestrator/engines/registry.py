@@ -26,7 +26,9 @@ class Chosen(NamedTuple):
 
 
 def engine(name: str) -> Engine:
-    """The engine of that name. Raises UsageError for any other, EngineUnavailable where its parts are missing."""
+    """The engine of that name. Raises UsageError for any other, EngineUnavailable where its parts are
+    missing.
+    """
     if name not in ENGINES:
         raise UsageError(f"there is no engine {name!r}; there are auto, {', '.join(REAL)}")
     module, kind = ENGINES[name]

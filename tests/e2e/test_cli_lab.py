@@ -100,7 +100,9 @@ def test_up_opens_again_what_was_lost(lab: Commands) -> None:
 
 
 def agent_of(lab: str, host: str) -> int:
-    """The process of a host's agent, as this computer numbers it: below the daemon that has the lab's name."""
+    """The process of a host's agent, as this computer numbers it: below the daemon that has the lab's
+    name.
+    """
     for folder in Path("/proc").glob("[0-9]*"):
         if command_of(folder).startswith(f"agent {host}") and lab in commands_above(folder):
             return int(folder.name)
@@ -272,7 +274,7 @@ def test_cp_files_and_folders(running: Commands, tmp_path: Path) -> None:
 def test_cp_from_a_host_follows_no_links(running: Commands, tmp_path: Path) -> None:
     running.good(
         "exec", "bob", "--", "sh", "-c",
-        "mkdir -p /tmp/evil/in && cd /tmp/evil && echo x > in/f && ln -sf in/f good && ln -sf /etc out && ln -sf ../.. up",
+        "mkdir -p /tmp/evil/in; cd /tmp/evil; echo x > in/f; ln -s in/f good; ln -s /etc out; ln -s ../.. up",
     )  # fmt: skip
     target = tmp_path / "got"
     ended = running.good("cp", "bob:/tmp/evil", str(target))

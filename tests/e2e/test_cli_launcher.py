@@ -1,4 +1,6 @@
-"""The launcher `lab` in a checkout of its own: real environments, but of a project without packages to fetch."""
+"""The launcher `lab` in a checkout of its own: real environments, but of a project without packages to
+fetch.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-
 from pathlib import Path
 
 import pytest
