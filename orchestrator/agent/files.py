@@ -23,11 +23,13 @@ _SAFE = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def put(request: Request) -> None:
-    """Write a file in place (a bind-mounted one cannot be replaced), making the folders above it."""
+    """Write a file in place (a bind-mounted one cannot be replaced), making the folders above it.
+
+    What was longer before is cut off at the end, so that whoever reads meanwhile never finds it empty.
+    """
     path, mode = _path(request), request.message.get("mode")
     os.makedirs(os.path.dirname(path) or "/", exist_ok=True)
     fd = _open(path, os.O_WRONLY | os.O_CREAT, 0o644 if mode is None else int(mode))
-    os.ftruncate(fd, 0)
     if mode is not None:
         os.fchmod(fd, int(mode) & 0o7777)
     _Put(request, fd)
@@ -57,6 +59,7 @@ class _Put:
 
     def _close(self) -> None:
         if self._fd >= 0:
+            os.ftruncate(self._fd, self._size)
             os.close(self._fd)
             self._fd = -1
 
