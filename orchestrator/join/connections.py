@@ -22,13 +22,13 @@ Cookies = tuple[int, int]  # the client's and the server's; 0: not known
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True):
-    """All rows of one snapshot. `cookies`: by id; `remembered`: the (cookie, id) that the daemon has already;
+    """All rows of one snapshot. `cookies`: by id; `remembered`: cookie to id, what the daemon knows already;
     `doubtful`: ids of rows whose tables contradict each other."""
 
     connections: tuple[Connection, ...] = ()
     listeners: tuple[Listener, ...] = ()
     cookies: Mapping[str, Cookies] = {}
-    remembered: frozenset[tuple[int, int]] = frozenset()
+    remembered: Mapping[int, int] = {}
     doubtful: frozenset[str] = frozenset()
 
 
@@ -38,9 +38,9 @@ def join(tables: Sequence[HostTables], plan: Plan, *, everything: bool = False) 
     One snapshot alone may have caught a connection between two states: see `looks.confirm`.
     """
     if not all(isinstance(one.entries, list | tuple) for one in tables):
-        from orchestrator.join import table
+        from orchestrator.join.table import join_large
 
-        return table.join(tables, plan, everything=everything)
+        return join_large(tables, plan, everything=everything)
     return join_plain(tables, plan, everything=everything)
 
 
@@ -68,7 +68,9 @@ class View:
         self.listening = {id(entry): listener_of(entry) for entry in listening}
         self._entries = listening  # keeps the ids of these objects theirs
         self.known = Known({one.host: one.known for one in tables})
-        self.remembered = frozenset(pair for one in tables for pair in one.known.items())
+        self.remembered: dict[int, int] = {}
+        for one in tables:
+            self.remembered.update(one.known)
         self.observed = {one.host for one in tables}
 
     def listener(self, candidates: tuple[SocketEntry, ...], server: SocketEntry | None) -> Listener | None:

@@ -21,21 +21,25 @@ class Known:
 
     def of(self, entry: SocketEntry | None) -> int | None:
         """The id that the socket's connection was given when it was first seen."""
-        if entry is None or entry.cookie is None:
-            return None
-        return self._by_host.get(entry.host, {}).get(entry.cookie)
+        return None if entry is None else self._of(entry.host, entry.cookie)
+
+    def _of(self, host: str, cookie: int | None) -> int | None:
+        return self._by_host.get(host, {}).get(cookie) if cookie else None
 
     def number(self, client: SocketEntry | None, server: SocketEntry | None) -> int:
-        """A connection's id: remembered, or the client's cookie, else the server's, else from what the row
-        says."""
+        """A connection's id; where there is no cookie at all, one from what the row says."""
+        ends = [(end.host, end.cookie) if end is not None else ("", None) for end in (client, server)]
+        found = self.by_cookies(*ends)
+        return _hashed(client or server) if found is None else found
+
+    def by_cookies(self, client: tuple[str, int | None], server: tuple[str, int | None]) -> int | None:
+        """The id remembered for either end's (host, cookie), else the client's cookie, else the server's."""
         for end in (client, server):
-            found = self.of(end)
+            found = self._of(*end)
             if found is not None:
                 return found
-        for end in (client, server):
-            if end is not None and end.cookie:
-                return from_cookie(end.cookie)
-        return _hashed(client or server)
+        cookie = client[1] or server[1]
+        return from_cookie(cookie) if cookie else None
 
 
 def from_cookie(cookie: int) -> int:

@@ -90,7 +90,8 @@ def _end(row: Connection) -> End:
 
 def remember(joined: Joined) -> bytes:
     """Records for the daemon's `remember`: what it does not know yet of every socket's connection."""
-    return ids.records(pair for pair in _numbers(joined) if pair not in joined.remembered)
+    known = joined.remembered
+    return ids.records(pair for pair in _numbers(joined) if known.get(pair[0]) != pair[1])
 
 
 def _numbers(joined: Joined) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, NamedTuple
 
 import msgspec
@@ -88,9 +88,9 @@ def read_part(part: Mapping[str, Any], data: bytes, *, large: int = LARGE) -> Ho
 
 def _entries(host: str, pieces: Pieces, processes: Sequence[Process], large: int) -> Sequence[SocketEntry]:
     if len(pieces.tcp) + len(pieces.tcp6) >= large:
-        from orchestrator.join import columns
+        from orchestrator.join.columns import read
 
-        return columns.read(host, pieces, processes)
+        return read(host, pieces, processes)
     return plain_entries(host, pieces, processes)
 
 
@@ -106,7 +106,7 @@ def _complete(entry: SocketEntry, diag: Diag | None, held: Mapping[int, tuple[Ho
     holders = held.get(entry.inode, ()) if entry.inode else ()
     if diag is None and not holders:
         return entry
-    cookie = diag.cookie if diag else None
+    cookie = (diag.cookie or None) if diag else None
     limit = diag.wqueue if diag and diag.state == LISTEN else None
     return msgspec.structs.replace(entry, holders=holders, cookie=cookie, limit=limit)
 
@@ -161,14 +161,15 @@ def _address(family: int, packed: bytes) -> str:
 def normal_address(text: str) -> str:
     """An address in the spelling that rows have (RFC 5952, v4-mapped as IPv4). Raises ValueError."""
     try:
-        if ":" not in text:
-            return inet_ntop(AF_INET, inet_pton(AF_INET, text))
-        packed = inet_pton(AF_INET6, text)
+        return address_of(packed_address(text)).text
     except OSError as error:
         raise ValueError(f"{text!r} is no address") from error
-    return (
-        inet_ntop(AF_INET, packed[12:]) if packed.startswith(MAPPED_PREFIX) else inet_ntop(AF_INET6, packed)
-    )
+
+
+@lru_cache(maxsize=4096)
+def packed_address(text: str) -> bytes:
+    """16 bytes in network order; IPv4 as v4-mapped. Raises OSError."""
+    return inet_pton(AF_INET6, text) if ":" in text else MAPPED_PREFIX + inet_pton(AF_INET, text)
 
 
 def _holders(host: str, data: bytes, processes: Sequence[Process]) -> dict[int, tuple[Holder, ...]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
 
+from orchestrator.join import spaces
 from orchestrator.join.snapshot import DIAG, HOLDER, KNOWN, HostTables, read_part
 from orchestrator.model.plan import Interface, LabKey, Plan, PlannedHost, PlannedNetwork
 from orchestrator.model.rows import STATES, TIMERS, Holder, SocketEntry
@@ -206,6 +207,13 @@ def tables(
         )
         for name in hosts
     ]
+
+
+def link_local(name: str) -> str:
+    """The fe80:: address of a host's first interface."""
+    planned = PLAN.host(name)
+    assert planned is not None
+    return spaces.link_local(planned.interfaces[0].mac)
 
 
 def held(pid: int, fd: int, process: str = "agent") -> tuple[Holder, ...]:

@@ -1,0 +1,318 @@
+"""`connections.join` for large tables: the plain pairs at once, by NumPy; what is not plain by the same rules
+as ever.
+
+Plain is a tuple that stands once in its space, with its mirror image once, in states that go together, where
+exactly one end has a listener, and no router has translated it. Taking these away changes nothing for the
+others.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from orchestrator.join import ids, roles
+from orchestrator.join.columns import Columns, address_text, mixed, of_entries
+from orchestrator.join.connections import DOCKER_DNS, Joined, Rows, View
+from orchestrator.join.numeric import LISTEN, Array, halves
+from orchestrator.join.pairs import compatible, pairs
+from orchestrator.join.proc_net_tcp import USER_HZ
+from orchestrator.join.snapshot import HostTables
+from orchestrator.model.plan import Plan
+from orchestrator.model.rows import STATES, TIMERS, Connection, End, Holder, Listener, SocketEntry
+
+_COMPATIBLE = np.array(
+    [[a in STATES and b in STATES and compatible(STATES[a], STATES[b]) for b in range(16)] for a in range(16)]
+)
+_STATE_NAMES = np.array([STATES.get(at) for at in range(max(STATES) + 1)], object)
+_TIMER_NAMES = np.array([TIMERS[at] for at in range(len(TIMERS))], object)
+NOWHERE = -1
+
+
+def join_large(tables: Sequence[HostTables], plan: Plan, *, everything: bool = False) -> Joined:
+    """As `connections.join_plain`, and with the same result."""
+    with _no_collection():
+        whole = Whole(tables)
+        wanted = np.ones(len(whole.raw), bool) if everything else ~whole.has_address(DOCKER_DNS)
+        listens = whole.raw["state"] == LISTEN
+        view = View(tables, plan, whole.entries(np.flatnonzero(wanted & listens)))
+        matched = Matched(whole, view, np.flatnonzero(wanted & ~listens))
+        rows = Rows(view)
+        _build(whole, view, matched, rows)
+        rows.add(pairs(whole.entries(matched.left), view.spaces, view.translations, view.known))
+        return rows.joined()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A million small values are made, none of them in a cycle: looking for cycles would cost half of the
+    time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+class Whole:
+    """The rows of all hosts, one after the other, with their addresses numbered."""
+
+    def __init__(self, tables: Sequence[HostTables]) -> None:
+        self._parts = [
+            one.entries if isinstance(one.entries, Columns) else of_entries(one.host, one.entries)
+            for one in tables
+        ]
+        lengths = [len(part) for part in self._parts]
+        self.raw: Array = np.concatenate([part.raw for part in self._parts])
+        self.cookie: Array = np.concatenate([part.cookie for part in self._parts])
+        self.holders = [held for part in self._parts for held in part.holders]
+        self.hosts = [part.host for part in self._parts]
+        self.host: Array = np.repeat(np.arange(len(lengths)), lengths)
+        self._begins = np.concatenate([[0], np.cumsum(lengths)])
+        self._number_addresses()
+
+    def _number_addresses(self) -> None:
+        hi = np.concatenate([self.raw["hi"], self.raw["peer_hi"]])
+        lo = np.concatenate([self.raw["lo"], self.raw["peer_lo"]])
+        places, numbers = _distinct(hi, lo)
+        self.texts = list(map(address_text, hi[places].tolist(), lo[places].tolist()))
+        self.local, self.peer = numbers[: len(self.raw)], numbers[len(self.raw) :]
+
+    def has_address(self, address: str) -> Array:
+        """Rows with this address at either end."""
+        hi, lo = halves(address)
+        here = (self.raw["hi"] == hi) & (self.raw["lo"] == lo)
+        return here | ((self.raw["peer_hi"] == hi) & (self.raw["peer_lo"] == lo))
+
+    def entries(self, places: Array) -> list[SocketEntry]:
+        """The entries at these places."""
+        found: list[SocketEntry] = []
+        for at, part in enumerate(self._parts):
+            here = places[(places >= self._begins[at]) & (places < self._begins[at + 1])]
+            found += part.entries(here - self._begins[at])
+        return found
+
+    def endpoints(self, places: Array) -> tuple[Array, Array]:
+        """Local and peer's address and port, each as one number."""
+        return self._endpoint(self.local, "port", places), self._endpoint(self.peer, "peer_port", places)
+
+    def _endpoint(self, numbers: Array, port: str, places: Array) -> Array:
+        endpoint: Array = (numbers[places].astype(np.int64) << 16) | self.raw[port][places]
+        return endpoint
+
+
+def _distinct(hi: Array, lo: Array) -> tuple[Array, Array]:
+    """(a place of each distinct address, the number of each row's address)."""
+    if not hi.any():
+        _, places, numbers = np.unique(lo, return_index=True, return_inverse=True)
+        return places, numbers
+    order = np.lexsort((lo, hi))
+    new = np.ones(len(order), bool)
+    new[1:] = (np.diff(hi[order]) != 0) | (np.diff(lo[order]) != 0)
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = np.cumsum(new) - 1
+    return order[new], numbers
+
+
+class Matched:
+    """Which rows are plain pairs: `client[i]` with `server[i]`; `left` are the others."""
+
+    def __init__(self, whole: Whole, view: View, places: Array) -> None:
+        self._whole, self._view = whole, view
+        self.candidates: list[tuple[SocketEntry, ...]] = []  # listeners; `listening` numbers these
+        self.listening: Array = np.full(len(whole.raw), NOWHERE, np.int64)
+        self._find_listeners(places)
+        a, b = self._mirrored(places)
+        plain = self._plain(a, b)
+        a, b = a[plain], b[plain]
+        a_serves = self.listening[a] != NOWHERE
+        self.client, self.server = np.where(a_serves, b, a), np.where(a_serves, a, b)
+        self.both = (self.client, self.server)
+        rest = np.ones(len(whole.raw), bool)
+        rest[a] = rest[b] = False
+        self.left = places[rest[places]]
+
+    def _mirrored(self, places: Array) -> tuple[Array, Array]:
+        """Rows that stand once in their space, and so do their mirror images."""
+        local, peer = self._whole.endpoints(places)
+        low, high, space = np.minimum(local, peer), np.maximum(local, peer), self._spaces(places)
+        order = np.lexsort((high, low, space))
+        local, low, high, space = local[order], low[order], high[order], space[order]
+        new = np.ones(len(order) + 1, bool)
+        new[1:-1] = (np.diff(low) != 0) | (np.diff(high) != 0) | (np.diff(space) != 0)
+        begins = np.flatnonzero(new)
+        twos = begins[:-1][np.diff(begins) == 2]
+        twos = twos[local[twos] != local[twos + 1]]
+        return places[order[twos]], places[order[twos + 1]]
+
+    def _spaces(self, places: Array) -> Array:
+        """A number for the space of each row."""
+        whole = self._whole
+        key = whole.host[places].astype(np.int64) * len(whole.texts) + whole.local[places]
+        keys, numbers = np.unique(key, return_inverse=True)
+        seen: dict[Any, int] = {}
+        of_key = []
+        for host, address in (divmod(one, len(whole.texts)) for one in keys.tolist()):
+            space = self._view.spaces.space(whole.hosts[host], whole.texts[address])
+            of_key.append(seen.setdefault(space, len(seen)))
+        return np.array(of_key, np.int64)[numbers]
+
+    def _plain(self, a: Array, b: Array) -> Array:
+        states = self._whole.raw["state"]
+        plain = _COMPATIBLE[states[a], states[b]]
+        plain &= (self.listening[a] == NOWHERE) != (self.listening[b] == NOWHERE)
+        if self._view.translations:
+            plain &= ~(self._translated(a) | self._translated(b))
+        return plain
+
+    def _translated(self, places: Array) -> Array:
+        """Rows whose tuple has a part in a translation (or looks like it: then they are merely not plain)."""
+        raw = self._whole.raw[places]
+        mine = mixed(raw["hi"], raw["lo"], raw["port"], raw["peer_hi"], raw["peer_lo"], raw["peer_port"])
+        steps = [
+            (*halves(local[0]), local[1], *halves(peer[0]), peer[1])
+            for _, local, peer in self._view.translations.steps()
+        ]
+        return np.isin(mine, mixed(*np.array(steps, np.uint64).T))
+
+    def _find_listeners(self, places: Array) -> None:
+        """Looked up once for each distinct local address and port that could have one."""
+        whole, ports = self._whole, self._ports()
+        maybe = places[np.isin((whole.host[places] << 16) | whole.raw["port"][places], ports)]
+        if not len(maybe):
+            return
+        local, _ = whole.endpoints(maybe)
+        key = (local * len(whole.hosts) + whole.host[maybe]) * 2 + whole.raw["six"][maybe]
+        _, first, numbers = np.unique(key, return_index=True, return_inverse=True)
+        found = [self._view.listeners.of(entry) for entry in self._in_order(maybe[first])]
+        self.candidates = found
+        numbers = numbers.reshape(-1)
+        has = np.array([bool(one) for one in found])
+        self.listening[maybe] = np.where(has[numbers], numbers, NOWHERE)
+
+    def _in_order(self, places: Array) -> Iterable[SocketEntry]:
+        return (self._whole.entries(places[at : at + 1])[0] for at in range(len(places)))
+
+    def _ports(self) -> Array:
+        numbers = {name: at for at, name in enumerate(self._whole.hosts)}
+        listening = self._view.listeners.ports()
+        return np.array([(numbers[host] << 16) | port for host, port in listening], np.int64)
+
+
+def _build(whole: Whole, view: View, matched: Matched, rows: Rows) -> None:
+    """A row for each plain pair."""
+    clients, servers = matched.client, matched.server
+    cookies = list(zip(whole.cookie[clients].tolist(), whole.cookie[servers].tolist(), strict=True))
+    lists = zip(
+        map(ids.text, _numbers(whole, view, matched, cookies)),
+        _ends(whole, clients, servers),
+        _ends(whole, servers, clients),
+        _listeners(whole, view, matched),
+        cookies,
+        strict=True,
+    )
+    for id_, client, server, listener, both in lists:
+        rows.connections.append(
+            Connection(
+                id=id_,
+                status="joined",
+                accepted=roles.accepted_by(server.state, server.inode),
+                roles_by="listener",
+                client=client,
+                server=server,
+                listener=listener,
+            )
+        )
+        rows.cookies[id_] = both
+
+
+def _numbers(whole: Whole, view: View, matched: Matched, cookies: Sequence[tuple[int, int]]) -> Iterator[int]:
+    """The id of each pair; where there are cookies, no entry has to be made for it."""
+    clients, servers = (map(whole.hosts.__getitem__, whole.host[one].tolist()) for one in matched.both)
+    for at, (a, b, (client, server)) in enumerate(zip(clients, servers, cookies, strict=True)):
+        number = view.known.by_cookies((a, client), (b, server))
+        if number is None:
+            number = view.known.number(*(whole.entries(one[at : at + 1])[0] for one in matched.both))
+        yield number
+
+
+def _listeners(whole: Whole, view: View, matched: Matched) -> Iterator[Listener | None]:
+    single = [view.listener(one, None) if len(one) < 2 else None for one in matched.candidates]
+    for at, which in enumerate(matched.listening[matched.server].tolist()):
+        candidates = matched.candidates[which]
+        if len(candidates) < 2:
+            yield single[which]
+        else:  # SO_REUSEPORT: told by who holds the connection
+            yield view.listener(candidates, whole.entries(matched.server[at : at + 1])[0])
+
+
+def _ends(whole: Whole, places: Array, others: Array) -> Iterator[End]:
+    """The rows at `places`, whose other ends are at `others`."""
+    raw = whole.raw[places]
+    hosts, texts = np.array(whole.hosts, object), np.array(whole.texts, object)
+    lists = (
+        hosts[whole.host[places]],
+        texts[whole.local[places]],
+        raw["port"],
+        _STATE_NAMES[raw["state"]],
+        raw["rx"],
+        raw["tx"],
+        _TIMER_NAMES[raw["timer"]],
+        np.where(raw["timer"] != 0, raw["when"] / USER_HZ, 0.0),
+        raw["retransmits"],
+        raw["uid"],
+        raw["inode"],
+        np.where(raw["six"], 6, 4),
+        raw["mapped"],
+        texts[whole.peer[places]],
+        raw["peer_port"],
+        hosts[whole.host[others]],
+    )
+    held = (whole.holders[at] for at in places.tolist())
+    return map(_end, held, *(one.tolist() for one in lists))
+
+
+def _end(holders: tuple[Holder, ...], *columns: Any) -> End:
+    """One end; the columns are those of `_ends`."""
+    host, address, port, state, rx, tx, timer, seconds, retransmits, uid, inode, *more = columns
+    family, mapped, peer_address, peer_port, peer_host = more
+    first = holders[0] if holders else _NOBODY
+    return End(
+        host=host,
+        address=address,
+        port=port,
+        state=state,
+        rx_queue=rx,
+        tx_queue=tx,
+        timer=timer,
+        timer_seconds=seconds,
+        retransmits=retransmits,
+        uid=uid,
+        inode=inode,
+        pid=first.pid,
+        process=first.process,
+        fd=first.fd,
+        holders=holders,
+        family=family,
+        mapped=mapped,
+        peer_address=peer_address,
+        peer_port=peer_port,
+        peer_host=peer_host,
+    )
+
+
+class _Nobody(NamedTuple):
+    """Stands for the first holder where there is none."""
+
+    pid: None = None
+    process: None = None
+    fd: None = None
+
+
+_NOBODY = _Nobody()
