@@ -1,7 +1,7 @@
 """The Docker Engine's API: a client for each thread, and its errors in our words.
 
-`docker` takes 0.4 s to import and is imported only when a client is made. One client used by many threads has a
-race in its pool of unix sockets, hence one each.
+`docker` takes 0.4 s to import and is imported only when a client is made. One client used by many threads
+has a race in its pool of unix sockets, hence one each.
 """
 
 from __future__ import annotations
@@ -12,12 +12,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from orchestrator import errors
-
-if TYPE_CHECKING:
-    from docker import APIClient
 
 T = TypeVar("T")
 Filters = Mapping[str, Any]
@@ -50,9 +47,9 @@ class Docker:
         return version
 
     @property
-    def api(self) -> APIClient:
-        """This thread's client."""
-        client: APIClient | None = getattr(self._local, "client", None)
+    def api(self) -> Any:
+        """This thread's docker.APIClient (its type hints have gaps, so none are taken)."""
+        client = getattr(self._local, "client", None)
         if client is None:
             import docker
 
@@ -80,6 +77,11 @@ class Docker:
         return {"amd64": "x86_64", "arm64": "aarch64"}.get(arch, arch)
 
     @property
+    def system(self) -> str:
+        """ "linux" or "windows": what its containers are."""
+        return str(self._version.get("Os", "linux"))
+
+    @property
     def is_here(self) -> bool:
         """Whether the Engine seems to share this computer's files: a unix socket of Linux."""
         return sys.platform == "linux" and (self._url or "").startswith(("unix://", "http+unix://"))
@@ -99,7 +101,9 @@ class Docker:
 
 
 def address() -> str | None:
-    """Where the Engine is: DOCKER_HOST, else the current context of the docker command, else its usual socket."""
+    """Where the Engine is: DOCKER_HOST, else the current context of the docker command, else its usual
+    socket.
+    """
     if os.environ.get("DOCKER_HOST"):
         return os.environ["DOCKER_HOST"]
     with contextlib.suppress(Exception):  # a broken ~/.docker is the docker command's to complain about

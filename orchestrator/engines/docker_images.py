@@ -1,7 +1,8 @@
 """The images of our own: built when they are missing or their content changed, told by a label.
 
-Checking costs one look at the Engine's images (about 10 ms); building the first time one or two minutes. The base is
-debian:bookworm-slim where that is there or can be pulled; else the same is bootstrapped from Debian's packages.
+Checking costs one look at the Engine's images (about 10 ms); building the first time one or two minutes.
+The base is debian:bookworm-slim where that is there or can be pulled; else the same is bootstrapped from
+Debian's packages.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _DROPPED = ("doc", "man", "locale", "info")  # folders of /usr/share that the -s
 
 
 class Recipe(NamedTuple):
-    """An image: its folder below images/, what it stands on (None: the base), and files that are made, not written."""
+    """An image: its folder below images/, what it stands on (None: the base), and files that are made, not
+    written.
+    """
 
     name: str
     folder: str
@@ -230,15 +233,25 @@ def pull(docker: Docker, image: str) -> None:
                 raise errors.ImageNotFound(f"image {image} cannot be pulled: {line['error']}")
 
 
+def can_be_pulled(docker: Docker, image: str) -> bool:
+    """Whether a registry that can be reached has it: one question over the network."""
+    try:
+        with translated(f"image {image}"):
+            docker.api.inspect_distribution(image)
+    except errors.EngineError:
+        return False
+    return True
+
+
 def _bootstrap(docker: Docker, progress: Progress, reason: str) -> None:
     """Make the base from Debian's packages (mmdebstrap(1)) and import it; half a minute."""
     if shutil.which("mmdebstrap") is None:
         raise errors.EngineUnavailable(
-            f"{BASE} cannot be pulled ({reason}), and mmdebstrap, which makes the same from packages, is missing",
+            f"{BASE} cannot be pulled ({reason}), and mmdebstrap, which makes the same, is missing",
             "`sudo apt-get install mmdebstrap`",
         )
     progress(f"bootstrapping {OWN_BASE} from Debian's packages (mmdebstrap {SUITE}), about half a minute")
-    made = subprocess.run(_bootstrap_command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    made = subprocess.run(_bootstrap_command(), capture_output=True, check=False)
     if made.returncode:
         tail = made.stderr.decode(errors="replace").strip().splitlines()[-5:]
         raise errors.CommandFailed(

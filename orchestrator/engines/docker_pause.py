@@ -1,7 +1,7 @@
 """The smallest program that keeps a container alive, for images that have no shell and no `sleep`.
 
-It ignores SIGCHLD, so that the kernel reaps orphans for it (wait(2)), and pauses for ever. It is an ELF file without
-libraries, put together here so that no compiler and no file of another architecture is needed.
+It ignores SIGCHLD, so that the kernel reaps orphans for it (wait(2)), and pauses for ever. It is an ELF
+file without libraries, put together here so that no compiler and no file of another architecture is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ _ACTION = struct.pack("<4Q", _SIG_IGN, 0, 0, 0)
 
 
 def program(architecture: str) -> bytes:
-    """The ELF file for an architecture as `uname -m` names it. Raises KeyError for one that is not known here."""
+    """The ELF file for an architecture as `uname -m` names it. Raises KeyError for one that is not known
+    here.
+    """
     code = {"x86_64": _x86_64, "aarch64": _aarch64}[architecture]() + _ACTION
     size = _HEADERS + len(code)
     ident = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)  # 64 bits, little endian, version 1

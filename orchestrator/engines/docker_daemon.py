@@ -1,0 +1,308 @@
+"""The daemon's container: its code, its rights, and the ways to its socket.
+
+The socket's folder is bind-mounted from the user's runtime folder where the Engine is on this computer.
+Where it is not (Docker Desktop, an Engine elsewhere) the client goes through an exec of the Docker API, see
+daemon/bridge.py.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import io
+import marshal
+import os
+import socket
+import stat
+import struct
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from orchestrator import errors
+from orchestrator.engines import docker_images as images
+from orchestrator.engines import docker_objects as objects
+from orchestrator.engines.docker_client import Docker, translated
+from orchestrator.model.plan import LabKey
+from orchestrator.wire import Channel, Stream
+
+READY_SECONDS = 30.0
+_UNSHARED_SECONDS = 1.5  # with no socket by then, the folder may not be shared, and the bridge is tried too
+_PLACE = "/run/lab"
+_SOCKET = "daemon.sock"
+_PATH_LIMIT = 107  # sun_path, unix(7)
+# docs/security.md says what each is for; from AUDIT_WRITE on it is Docker's default set, which agents get
+# back
+CAPABILITIES = (
+    *("SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "NET_RAW", "DAC_READ_SEARCH", "SYS_CHROOT", "SETPCAP", "KILL"),
+    *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "NET_BIND_SERVICE", "SETFCAP"),
+    *("SETGID", "SETUID"),
+)
+_IMAGE_MAGIC = (3495).to_bytes(
+    2, "little"
+) + b"\r\n"  # of bookworm's Python, 3.11: importlib.util.MAGIC_NUMBER
+_UNCHECKED = (1).to_bytes(4, "little") + bytes(8)  # a .pyc that is never compared with a source (PEP 552)
+_MAIN = """import sys
+if sys.argv[1:2] == ["bridge"]:
+    from orchestrator.daemon.bridge import main
+    main()
+else:
+    from orchestrator.daemon.__main__ import main
+    main(sys.argv[1:])
+"""
+
+
+def archive() -> bytes:
+    """/lab.pyz: what the daemon and its agents are made of, of the client's own version."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:
+        file.writestr("__main__.py", _MAIN)
+        for path, name in _modules():
+            file.writestr(*_compiled(path, name))
+    return packed.getvalue()
+
+
+def _modules() -> list[tuple[Path, str]]:
+    """(path, file name in the archive) of every module that runs there."""
+    root = Path(__file__).parents[1]
+    found = [root / name for name in ("__init__.py", "errors.py", "wire.py")]
+    for package in ("agent", "daemon"):
+        found += sorted((root / package).rglob("*.py"))
+    return [(path, path.relative_to(root.parent).as_posix()) for path in found]
+
+
+def _compiled(path: Path, name: str) -> tuple[str, bytes]:
+    """The module as bytecode where our Python is of the image's version (a quarter of the time to import)."""
+    if importlib.util.MAGIC_NUMBER != _IMAGE_MAGIC:
+        return name, path.read_bytes()
+    module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+    code = importlib.machinery.SourceFileLoader(module, str(path)).get_code(module)
+    return f"{name}c", _IMAGE_MAGIC + _UNCHECKED + marshal.dumps(code)
+
+
+def runtime_folder(key: LabKey) -> Path | None:
+    """The folder on this computer for a lab's socket, not made yet; None where there is none to be had."""
+    if sys.platform != "linux":
+        return None
+    name = f"{objects.prefix(key)}"
+    for base in _runtime_bases():
+        if len(str(base / name / _SOCKET)) < _PATH_LIMIT:
+            return base / name
+    return None
+
+
+def _runtime_bases() -> list[Path]:
+    bases = [Path(tempfile.gettempdir(), f"lab-{os.geteuid()}", "docker")]
+    if given := os.environ.get("XDG_RUNTIME_DIR"):
+        folder = Path(given)
+        if folder.is_absolute() and _is_private(folder):
+            bases.insert(0, folder / "lab" / "docker")
+    return bases
+
+
+def _is_private(folder: Path) -> bool:
+    """A real folder of this user's that no one else can write to."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def _make_private(folder: Path) -> bool:
+    """Make the folder and the two above it, mode 0700; False where one of them is someone else's or cannot
+    be.
+    """
+    for part in (folder.parent.parent, folder.parent, folder):
+        try:
+            part.mkdir(mode=0o700, exist_ok=True)
+        except OSError:
+            return False
+        if not _is_private(part):
+            return False
+    return True
+
+
+def remove_folder(key: LabKey) -> None:
+    """Remove the socket and its folder, and those above when they are empty. Only what is ours."""
+    folder = runtime_folder(key)
+    if folder is None or not _is_private(folder):
+        return
+    for name in (_SOCKET, f"{_SOCKET}.new"):
+        (folder / name).unlink(missing_ok=True)
+    for part in (folder, folder.parent, folder.parent.parent):
+        try:
+            part.rmdir()
+        except OSError:
+            return
+
+
+def left_folders(owner: str) -> list[str]:
+    """Names of this user's labs that have a runtime folder."""
+    found: set[str] = set()
+    if sys.platform == "linux":
+        start = objects.prefix(LabKey(owner=owner, name=""))
+        for base in _runtime_bases():
+            if _is_private(base):
+                found |= {p.name.removeprefix(start) for p in base.iterdir() if p.name.startswith(start)}
+    return sorted(found)
+
+
+def start(docker: Docker, key: LabKey) -> Channel:
+    """Create and start the daemon's container, and wait until it answers."""
+    shared = _shared_folder(docker, key)
+    with translated("the lab's daemon cannot be started"):
+        container = _create(docker, key, shared)
+        docker.api.put_archive(container, "/", images.pack({"lab.pyz": archive()}))
+        docker.api.start(container)
+    return _await(docker, key, container, shared)
+
+
+def _shared_folder(docker: Docker, key: LabKey) -> Path | None:
+    folder = runtime_folder(key) if docker.is_here else None
+    if folder is None or not _make_private(folder):
+        return None
+    (folder / _SOCKET).unlink(missing_ok=True)
+    return folder
+
+
+def _create(docker: Docker, key: LabKey, shared: Path | None) -> str:
+    settings = _settings(docker, key, shared)
+    made = docker.api.create_container_from_config(settings, objects.daemon_name(key))
+    return str(made["Id"])
+
+
+def _settings(docker: Docker, key: LabKey, shared: Path | None) -> dict[str, Any]:
+    uid, gid = (os.geteuid(), os.getegid()) if sys.platform != "win32" else (0, 0)
+    labels = objects.labels(key, "daemon", key.name, None) | {objects.SOCKET: str(shared or "")}
+    return {
+        "Image": images.DAEMON,
+        "Cmd": ["python3", "-s", "-B", "/lab.pyz", "docker", key.owner, key.name, str(uid), str(gid)],
+        "Hostname": "lab-daemon",
+        "Labels": labels,
+        "StopSignal": "SIGKILL",
+        "HostConfig": {
+            "NetworkMode": "none",
+            "PidMode": "host",
+            "CgroupnsMode": "host",
+            "CapDrop": ["ALL"],
+            "CapAdd": list(CAPABILITIES),
+            "SecurityOpt": ["apparmor=unconfined", "label=disable"],
+            "ReadonlyPaths": [],  # sysctls of hosts are written through /proc/sys
+            "MaskedPaths": [],
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}},
+            "Mounts": _mounts(shared),
+        },
+    }
+
+
+def _mounts(shared: Path | None) -> list[dict[str, Any]]:
+    """The cgroups, for agents to join their host's; and the socket's folder."""
+    mounts: list[dict[str, Any]] = [{"Type": "bind", "Source": "/sys/fs/cgroup", "Target": "/sys/fs/cgroup"}]
+    if shared is not None:
+        mounts.append({"Type": "bind", "Source": str(shared), "Target": _PLACE})
+    else:
+        mounts.append({"Type": "tmpfs", "Target": _PLACE, "TmpfsOptions": {"Mode": 0o700}})
+    return mounts
+
+
+def _await(docker: Docker, key: LabKey, container: str, shared: Path | None) -> Channel:
+    """A channel as soon as the daemon listens. Raises DaemonError with what it said when it ended."""
+    began = time.monotonic()
+    while time.monotonic() - began < READY_SECONDS:
+        if shared is not None and (channel := open_socket(shared)):
+            return channel
+        if shared is None or time.monotonic() - began > _UNSHARED_SECONDS:
+            _refuse_ended(docker, container)
+            if channel := open_bridge(docker, container):
+                return channel
+        time.sleep(0.005)
+    raise errors.DaemonError(f"the daemon of lab {key.name} does not answer after {READY_SECONDS:.0f} s")
+
+
+def _refuse_ended(docker: Docker, container: str) -> None:
+    with translated("the lab's daemon cannot be looked at"):
+        if docker.api.inspect_container(container)["State"].get("Running"):
+            return
+        said = docker.api.logs(container, tail=5).decode(errors="replace").strip()
+    raise errors.DaemonError(f"the lab's daemon ended as soon as it was started:\n  {said}")
+
+
+def open_socket(folder: Path | None) -> Channel | None:
+    """A channel by the shared socket, if someone listens on it; the folder must be this user's alone."""
+    if folder is None or not _is_private(folder):
+        return None
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.connect(str(folder / _SOCKET))
+    except OSError:
+        sock.close()
+        return None
+    return Channel(sock)
+
+
+def open_bridge(docker: Docker, container: str) -> Channel | None:
+    """A channel through an exec in the daemon's container; None where the daemon does not answer (yet)."""
+    with translated("the lab's daemon cannot be reached"):
+        made = docker.api.exec_create(container, ["python3", "/lab.pyz", "bridge"], stdin=True)
+        channel = Channel(Bridge(docker.api.exec_start(made["Id"], socket=True)))
+    try:
+        channel.call("hello", version=1)
+    except errors.DaemonError as error:
+        channel.close()
+        if isinstance(error, errors.ProtocolError):
+            raise
+        return None
+    return channel
+
+
+class Bridge(Stream):
+    """The streams of an exec: stdin as it is, stdout and stderr in Docker's frames of 8 bytes and content."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream  # closing it closes the response that holds the connection
+        self._sock = getattr(stream, "_sock", stream)
+        self._sock.settimeout(None)
+        self._buffer = bytearray()
+        self._left = 0  # bytes of the frame at hand that are still to come
+        self._wanted = True  # whether that frame is stdout
+
+    def sendall(self, data: bytes, /) -> None:
+        """To the daemon."""
+        self._sock.sendall(data)
+
+    def recv(self, size: int, /) -> bytes:
+        """From the daemon; b"" at the end."""
+        while True:
+            if not self._left and not self._next_frame():
+                return b""
+            if not self._buffer and not self._more():
+                return b""
+            piece = bytes(self._buffer[: min(size, self._left)])
+            del self._buffer[: len(piece)]
+            self._left -= len(piece)
+            if self._wanted:
+                return piece
+
+    def _next_frame(self) -> bool:
+        """Docker Engine API, ContainerAttach: stream type, three zeros, length."""
+        while len(self._buffer) < 8:
+            if not self._more():
+                return False
+        kind, self._left = struct.unpack(">BxxxI", self._buffer[:8])
+        del self._buffer[:8]
+        self._wanted = kind == 1
+        return True
+
+    def _more(self) -> bool:
+        piece = self._sock.recv(1 << 18)
+        self._buffer += piece
+        return bool(piece)
+
+    def close(self) -> None:
+        """End the exec."""
+        self._sock.close()
+        self._stream.close()
