@@ -6,6 +6,7 @@ and 2 take what goes wrong before the daemon answers: the last line is a JSON er
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import socket
@@ -40,11 +41,13 @@ def _namespaces(owner: str, name: str) -> NoReturn:
 
 
 def _run_namespaces(owner: str, name: str, lease: socket.socket) -> None:
-    from orchestrator.daemon import process, server, world
+    from orchestrator.daemon import process, world
 
-    needed = world.become_daemon()
-    maker, listener = world.build(needed)
+    world.enter()
+    maker, listener = world.build(lambda: importlib.import_module("orchestrator.daemon.server"))
     process.stdio_to_null()
+    from orchestrator.daemon import server
+
     server.serve(maker, listener, lease, engine="namespaces", owner=owner, name=name)
 
 

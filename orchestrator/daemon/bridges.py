@@ -6,11 +6,12 @@ pair.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from orchestrator.daemon import netlink
+from orchestrator.daemon.process import set_sysctl
 
+write = set_sysctl  # under its name of before
 PORTS = 1000  # of a bridge, leaving some for the other bridges of its network
 
 
@@ -79,23 +80,9 @@ class Bridges:
 
 def set_up() -> netlink.Netlink:
     """Ready the daemon's network namespace, in which bridges are and nothing has an address."""
-    write("net/ipv6/conf/default/disable_ipv6", "1")
+    set_sysctl("net/ipv6/conf/default/disable_ipv6", "1")
     for name in ("iptables", "ip6tables", "arptables"):
-        write(f"net/bridge/bridge-nf-call-{name}", "0", missing_ok=True)
+        set_sysctl(f"net/bridge/bridge-nf-call-{name}", "0", missing_ok=True)
     route = netlink.Netlink()
     route.do([netlink.up(1)])
     return route
-
-
-def write(name: str, value: str, missing_ok: bool = False) -> None:
-    """Set a sysctl of this process's namespaces. `missing_ok`: older kernels have it not."""
-    try:
-        fd = os.open(f"/proc/sys/{name}", os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if missing_ok:
-            return
-        raise
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)

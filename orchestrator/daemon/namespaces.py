@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from orchestrator import errors
 from orchestrator.daemon import neighbours, netlink, resident, zygote
-from orchestrator.daemon.bridges import Bridges, write
+from orchestrator.daemon.bridges import Bridges
 from orchestrator.daemon.maker import Made, Spec
+from orchestrator.daemon.process import set_sysctl
 
 _IN_MESSAGE = 500  # neighbours that a host is told at its birth; more are added from here
 _PATIENCE = 60.0  # seconds without any host becoming ready
@@ -52,7 +53,9 @@ class NamespacesMaker:
         if not new:
             return
         there = [host.spec for host in self._hosts.values()]
-        write("net/ipv4/tcp_child_ehash_entries", str(_table_size(len(there) + len(new))), missing_ok=True)
+        set_sysctl(
+            "net/ipv4/tcp_child_ehash_entries", str(_table_size(len(there) + len(new))), missing_ok=True
+        )
         tables = neighbours.desired([*there, *new])
         self._introduce(tables)
         yield from self._collect({spec["name"]: self._start(spec, tables) for spec in new}, tables)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import resource
 import signal
@@ -16,13 +17,15 @@ def set_title(name: str, rest: str = "") -> None:
     An agent is forked from the daemon, whose command line is how a daemon is found; it must not be taken
     for one.
     """
-    sysc.prctl(sysc.PR_SET_NAME, name.encode()[:15] + b"\0")
-    start, end = _argv_area()
+    comm = ctypes.create_string_buffer(name.encode()[:15])
+    sysc.prctl(sysc.PR_SET_NAME, ctypes.addressof(comm))
+    start, end = _argv_area()  # the same in all that is forked from the first that asked
     size = end - start
     text = f"{name} {rest}".strip().encode()[: size - 1]
     ctypes.memmove(start, text + b"\0" * (size - len(text)), size)
 
 
+@functools.cache
 def _argv_area() -> tuple[int, int]:
     """Where the kernel keeps argv: fields arg_start and arg_end of proc_pid_stat(5)."""
     with open("/proc/self/stat", "rb") as file:
@@ -51,3 +54,17 @@ def reset_signals() -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def set_sysctl(name: str, value: str, missing_ok: bool = False) -> None:
+    """Set a sysctl of this process's namespaces. `missing_ok`: older kernels have it not."""
+    try:
+        fd = os.open(f"/proc/sys/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if missing_ok:
+            return
+        raise
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)

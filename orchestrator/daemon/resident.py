@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from orchestrator import errors
 from orchestrator.agent import loop
 from orchestrator.daemon import netlink, roots, seccomp, sysc, zygote
-from orchestrator.daemon.bridges import write
+from orchestrator.daemon.process import set_sysctl
 from orchestrator.wire import Message
 
 _NAMESPACES = sysc.NEWNET | sysc.NEWUTS | sysc.NEWIPC | sysc.NEWNS | sysc.NEWCGROUP
@@ -30,6 +30,7 @@ class Handler:
     def __call__(self, message: Message, fds: Sequence[int]) -> zygote.Answer:
         if self._own < 0:
             self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+            _limit(message["single"])
         sysc.unshare(sysc.NEWPID)  # of children only
         try:
             return zygote.fork_child(message["name"], lambda channel: _live(channel, message)).answer()
@@ -61,26 +62,26 @@ def _become(message: Message) -> list[socket.socket]:
     outside.close()
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
     diag = socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
-    _limit(message["single"])
+    sysc.capset(KEPT)  # and with it the last way out of the host: nothing in it can mount or enter
     return [diag, inside.socket]
 
 
 def _sysctls(message: Message) -> None:
     """A new namespace takes some values over from the computer (forwarding, rp_filter): say them all."""
     forward, six = ("1" if message[key] else "0" for key in ("forward", "six"))
-    write("net/ipv4/ip_forward", forward)
+    set_sysctl("net/ipv4/ip_forward", forward)
     for scope in ("all", "default"):
-        write(f"net/ipv4/conf/{scope}/rp_filter", "0")
-        write(f"net/ipv4/conf/{scope}/send_redirects", "0")
-    write("net/ipv4/ping_group_range", "0 0" if message["single"] else "0 65535")
+        set_sysctl(f"net/ipv4/conf/{scope}/rp_filter", "0")
+        set_sysctl(f"net/ipv4/conf/{scope}/send_redirects", "0")
+    set_sysctl("net/ipv4/ping_group_range", "0 0" if message["single"] else "0 65535")
     if not os.path.isdir("/proc/sys/net/ipv6"):
         return
-    write("net/ipv6/conf/default/disable_ipv6", "0" if message["six"] else "1")
+    set_sysctl("net/ipv6/conf/default/disable_ipv6", "0" if message["six"] else "1")
     if message["six"]:
         for name, value in (("accept_ra", "0"), ("accept_dad", "0"), ("router_solicitations", "0")):
-            write(f"net/ipv6/conf/default/{name}", value)
+            set_sysctl(f"net/ipv6/conf/default/{name}", value)
         if message["forward"]:
-            write("net/ipv6/conf/all/forwarding", six)
+            set_sysctl("net/ipv6/conf/all/forwarding", six)
 
 
 def _links(message: Message, outside: netlink.Netlink, inside: netlink.Netlink) -> None:
@@ -95,7 +96,7 @@ def _links(message: Message, outside: netlink.Netlink, inside: netlink.Netlink) 
     os.close(here)
     for link in links:
         if message["six"] and not link["six"]:
-            write(f"net/ipv6/conf/{link['device']}/disable_ipv6", "1")
+            set_sysctl(f"net/ipv6/conf/{link['device']}/disable_ipv6", "1")
     inside.do(_inside(message))
 
 
@@ -113,12 +114,12 @@ def _inside(message: Message) -> Iterator[netlink.Request]:
 
 
 def _limit(single: bool) -> None:
-    """Take from this process, and so from all in the host, what could reach beyond the host."""
+    """Once, in the zygote: what no program in a host can have. The zygote itself keeps what it has, as it
+    executes nothing; each host's first process drops that by `capset`."""
     if single:
         seccomp.fake_ids()
     sysc.drop_bounding(KEPT, sysc.last_capability())
     sysc.prctl(sysc.PR_CAP_AMBIENT, sysc.PR_CAP_AMBIENT_CLEAR_ALL)
-    sysc.capset(KEPT)
 
 
 def request(

@@ -10,6 +10,7 @@ The daemon itself lives in a tree of the same kind, which also has what Python n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -59,7 +60,7 @@ def open_paths(paths: Sequence[str]) -> Needed:
 
 
 def build(needed: Needed) -> None:
-    """Make the daemon's tree, with the template of a host's root in it, and leave the computer's behind."""
+    """Make the daemon's tree, with the template of a host's root in it; `leave` then makes it the root."""
     sysc.mount(None, "/", None, sysc.MS_REC | sysc.MS_PRIVATE)
     sysc.mount("lab", _BASE, "tmpfs", sysc.MS_NOSUID | sysc.MS_NODEV, "mode=755,size=256m")
     for folder in ("tpl", "ro", "host", "root", "proc", "sys", "tmp", "lab"):
@@ -72,6 +73,10 @@ def build(needed: Needed) -> None:
     # A host's proc and sysfs may be mounted only while one is fully visible here (mount_too_revealing()).
     sysc.mount("proc", f"{_BASE}/proc", "proc", _QUIET)
     sysc.mount("sys", f"{_BASE}/sys", "sysfs", _QUIET | sysc.MS_RDONLY)
+
+
+def leave() -> None:
+    """Leave the computer's files behind: this process and all others of its mount namespace."""
     leave_for(_BASE)
 
 
@@ -106,10 +111,8 @@ def _bind_read_only(source: str, target: str) -> None:
 
 def _show(path: str, fd: int) -> None:
     """Have a folder of Python's at its own path in the daemon's tree; what was imported needs it not."""
-    try:
+    with contextlib.suppress(OSError):
         _bind_read_only(f"/proc/self/fd/{fd}", _BASE + path)
-    except OSError as error:
-        print(f"{path} stays unseen: {error}", file=sys.stderr)
     os.close(fd)
 
 

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 _NUMBERS = {
     "x86_64": {"pivot_root": 155, "keyctl": 250},
     "aarch64": {"pivot_root": 41, "keyctl": 219},
@@ -122,11 +123,11 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return _check(_syscall(438, ctypes.c_long(pidfd), ctypes.c_long(fd), ctypes.c_long(0)), "pidfd_getfd")
 
 
-def prctl(option: int, *arguments: int | bytes) -> int:
-    """prctl(2)."""
-    values = [a if isinstance(a, bytes) else ctypes.c_ulong(a) for a in arguments]
-    values += [ctypes.c_ulong(0)] * (4 - len(values))
-    return _check(_libc.prctl(ctypes.c_int(option), *values), f"prctl({option})")
+def prctl(option: int, second: int = 0, third: int | bytes = 0) -> int:
+    """prctl(2); bytes are passed by reference."""
+    place = ctypes.create_string_buffer(third, len(third)) if isinstance(third, bytes) else None
+    value = third if isinstance(third, int) else ctypes.addressof(place or ctypes.c_char())
+    return _check(_libc.prctl(option, second, value, 0, 0), f"prctl({option})")
 
 
 def capset(capabilities: Iterable[int]) -> None:

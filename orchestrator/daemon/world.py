@@ -1,21 +1,29 @@
 """A lab's own world: the namespaces in which its daemon is root and first process, and which end with it.
 
-The process that the client starts unshares all namespaces, has a child outside write the id maps, becomes
-id 0 and forks once more: that child is pid 1 of the lab's pid namespace, the daemon. When it ends, however
-it ends, the kernel ends everything in that namespace, and with the last process go namespaces, mounts and
-links.
+The process that the client starts unshares all namespaces, has a child outside write the id maps and forks
+once more: that child is pid 1 of the lab's pid namespace, the daemon. When it ends, however it ends, the
+kernel ends everything in that namespace, and with the last process go namespaces, mounts and links.
+
+The daemon forks the zygote while it has imported little: each host's agent is a copy of the zygote, and so
+pays for its size in time and memory. While the zygote builds the tree of files the daemon imports the
+rest, still as the user who started it, who alone may be able to read Python's files.
 """
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401  (getaddrinfo imports it late, when a host no longer sees Python's files)
+import encodings.ascii  # for agents: a host may not see Python's files
+import encodings.latin_1  # noqa: F401
 import os
 import socket
-import traceback  # noqa: F401  (the same: an agent's last words)
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator import errors
-from orchestrator.daemon import bridges, ids, process, resident, roots, sysc, zygote
-from orchestrator.daemon.namespaces import NamespacesMaker
+from orchestrator.daemon import process, resident, roots, sysc, zygote
+from orchestrator.wire import Message
+
+if TYPE_CHECKING:
+    from orchestrator.daemon.namespaces import NamespacesMaker
 
 SOCKET = "/lab/daemon.sock"
 _NAMESPACES = (
@@ -23,49 +31,34 @@ _NAMESPACES = (
 )
 
 
-def become_daemon(map_: ids.IdMap | None = None) -> roots.Needed:
-    """Return as pid 1 of a new world, still seeing the computer's files; the caller's process exits.
-
-    The descriptors are those of Python's paths, for `roots.build`.
-    """
-    map_ = map_ or ids.choose()
+def enter() -> None:
+    """Return as pid 1 of a new world; the caller's process exits. Ids and files are still the user's."""
     process.raise_file_limit()
     if os.getsid(0) != os.getpid():
         os.setsid()
-    _unshare(map_)
-    needed = roots.open_paths(roots.python_paths())
-    if not map_.single:
-        os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    sysc.prctl(
-        sysc.PR_SET_DUMPABLE, 1
-    )  # the change of user cleared it: /proc/self would be the computer's root's
-    sysc.new_session_keyring()
-    os.umask(0o022)
-    if os.fork():
-        os._exit(0)
-    return needed
-
-
-def _unshare(map_: ids.IdMap) -> None:
-    """Unshare, and have the maps written from outside by a helper that is forked before."""
     ready, go = os.pipe()
     helper = os.fork()
     if not helper:
         os.close(go)
-        _write_map(ready, map_)
+        _write_map(ready)
     os.close(ready)
     sysc.unshare(_NAMESPACES)
     os.write(go, b"!")
     os.close(go)
-    _, status = os.waitpid(helper, 0)
-    if status:
+    if os.waitpid(helper, 0)[1]:
         raise errors.EngineError("the ids of the lab could not be mapped")
+    sysc.new_session_keyring()
+    os.umask(0o022)
+    if os.fork():
+        os._exit(0)
 
 
-def _write_map(ready: int, map_: ids.IdMap) -> None:
+def _write_map(ready: int) -> None:
+    """In the helper, which was forked before and so is outside."""
+    from orchestrator.daemon import ids
+
     try:
+        map_ = ids.choose()
         if os.read(ready, 1):
             ids.write(os.getppid(), map_)
             os._exit(0)
@@ -75,18 +68,62 @@ def _write_map(ready: int, map_: ids.IdMap) -> None:
         os._exit(1)
 
 
-def build(needed: roots.Needed) -> tuple[NamespacesMaker, socket.socket]:
-    """What a lab has before its first host: files, a network namespace, the zygote, the listening socket."""
-    roots.build(needed)
+def build(meanwhile: Callable[[], object]) -> tuple[NamespacesMaker, socket.socket]:
+    """What a lab has before its first host: files, a network namespace, the zygote, the listening socket.
+
+    `meanwhile` imports what the daemon needs; it is called where the computer's files are still seen.
+    """
+    handlers: dict[str, zygote.Handler] = {
+        "build": _build_root,
+        "leave": _leave_root,
+        "host": resident.Handler(),
+    }
+    fork = zygote.start_zygote(handlers)
+    fork.ask({"do": "build"})
+    meanwhile()
+    from orchestrator.daemon import bridges
+    from orchestrator.daemon.namespaces import NamespacesMaker
+
+    fork.answer()
+    fork.request({"do": "leave"})
+    os.chdir("/")
+    _become_root()
     socket.sethostname("lab")
-    bridges.write("user/max_user_namespaces", "0", missing_ok=True)  # hosts need none, and it is a wide door
-    route = bridges.set_up()
-    fork = zygote.start_zygote({"host": resident.Handler()})
+    process.set_sysctl("user/max_user_namespaces", "0", missing_ok=True)  # hosts need none; it is a wide door
+    return NamespacesMaker(fork, bridges.set_up(), _single()), _listen()
+
+
+def _listen() -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(SOCKET)
     os.chmod(SOCKET, 0o666)  # who may pass /proc/PID/root may connect: the kernel's ptrace check is the guard
     listener.listen(64)
-    return NamespacesMaker(fork, route, _single()), listener
+    return listener
+
+
+def _build_root(_: Message, __: Sequence[int]) -> zygote.Answer:
+    """In the zygote: as the user open what only the user may, then as the lab's root build the tree."""
+    needed = roots.open_paths(roots.python_paths())
+    _become_root()
+    roots.build(needed)
+    return {}, ()
+
+
+def _leave_root(_: Message, __: Sequence[int]) -> zygote.Answer:
+    """In the zygote, when the daemon has all that it needs of the computer's files."""
+    roots.leave()
+    return {}, ()
+
+
+def _become_root() -> None:
+    """Id 0 of the lab instead of the user's own."""
+    if not _single():
+        os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    sysc.prctl(
+        sysc.PR_SET_DUMPABLE, 1
+    )  # the change of user cleared it: /proc/self would be the computer's root's
 
 
 def _single() -> bool:

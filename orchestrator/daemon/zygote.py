@@ -52,8 +52,19 @@ class Zygote:
 
     def request(self, message: Message, fds: Sequence[int] = ()) -> tuple[Message, list[int]]:
         """Let the handler of `message["do"]` act; raises what it raised, DaemonError without a zygote."""
+        self.ask(message, fds)
+        return self.answer()
+
+    def ask(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """The first half of a request, for who has something to do meanwhile."""
         try:
             socket.send_fds(self._socket, [json.dumps(message).encode()], list(fds))
+        except OSError as error:
+            raise errors.DaemonError(f"the process that forks agents cannot be asked: {error}") from error
+
+    def answer(self) -> tuple[Message, list[int]]:
+        """The second half."""
+        try:
             answer, got = _receive(self._socket)
         except OSError as error:
             raise errors.DaemonError(f"the process that forks agents does not answer: {error}") from error
@@ -158,7 +169,8 @@ def _child(theirs: socket.socket, title: str, body: Callable[[socket.socket], No
         os.dup2(theirs.fileno(), CHANNEL, inheritable=False)
         sysc.close_range(CHANNEL + 1)
         channel = socket.socket(fileno=CHANNEL)
-        process.reset_signals()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         process.set_title("agent", title)
         try:
             body(channel)

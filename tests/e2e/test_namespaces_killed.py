@@ -82,13 +82,14 @@ def processes(name: str) -> list[str]:
     return found
 
 
-def network_namespaces() -> set[str]:
-    """Those that any process is in."""
+def network_namespaces(user_namespace: str) -> set[str]:
+    """Those of all processes that are in a user namespace."""
     found = set()
     for pid in os.listdir("/proc"):
         if pid.isdigit():
             try:
-                found.add(os.readlink(f"/proc/{pid}/ns/net"))
+                if os.readlink(f"/proc/{pid}/ns/user") == user_namespace:
+                    found.add(os.readlink(f"/proc/{pid}/ns/net"))
             except OSError:
                 continue
     return found
@@ -130,18 +131,18 @@ def name_of(user: int | None) -> str:
 
 
 def test_killing_the_daemon_leaves_nothing(engine: Engine, user: int | None) -> None:
-    name, before = unique_name(), network_namespaces()
+    name = unique_name()
     process = client(name, "commit", user)
     try:
         until(process, "done")
         assert len(processes(name)) >= HOSTS + 1
-        during = network_namespaces() - before
-        assert len(during) >= HOSTS + 1
         (daemon,) = namespaces_find.daemons(name_of(user), name)
+        world = os.readlink(f"/proc/{daemon.pid}/ns/user")
+        assert len(network_namespaces(world)) == HOSTS + 1
         signal.pidfd_send_signal(daemon.pidfd, signal.SIGKILL)
         daemon.close()
         nothing_left(name, name_of(user))
-        assert not during & network_namespaces()
+        assert not network_namespaces(world)
     finally:
         process.communicate()
         engine.remove(LabKey(owner=name_of(user), name=name), print)
