@@ -21,12 +21,12 @@ LOCK_PATIENCE = 120.0  # seconds that a command waits for another one on the sam
 
 def owner() -> str:
     """The user's name, by the user id that this process really has: LOGNAME and USER can say anything."""
-    if sys.platform == "win32":
+    try:
+        import pwd
+    except ImportError:  # Windows
         import getpass
 
         return getpass.getuser()
-    import pwd
-
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
