@@ -22,7 +22,13 @@ _LEVELS = {
     "IPV6_": socket.IPPROTO_IPV6,
 }
 # asm-generic/socket.h, linux/tcp.h: what this Python has no name for
-_NUMBERS = {"SO_RCVBUFFORCE": 33, "SO_SNDBUFFORCE": 32, "SO_MAX_PACING_RATE": 47, "SO_ZEROCOPY": 60}
+_NUMBERS = {
+    "SO_RCVBUFFORCE": 33,
+    "SO_SNDBUFFORCE": 32,
+    "SO_MAX_PACING_RATE": 47,
+    "SO_ZEROCOPY": 60,
+    "IP_MINTTL": 21,
+}
 _TEXT = {"TCP_CONGESTION", "SO_BINDTODEVICE"}
 _LINGER = struct.Struct("ii")
 TCP_ESTABLISHED = 1  # include/net/tcp_states.h

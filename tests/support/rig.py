@@ -86,15 +86,20 @@ class Rig:
 
     def ask(self, host: str, do: str, **arguments: Any) -> Message:
         """One call of the host's agent, whatever comes of it. `to` stands for `as`, which is no name here."""
-        if "to" in arguments:
-            arguments["as"] = arguments.pop("to")
-        return self.channel.call("call", host=host, call={"do": do, **arguments})
+        return self.channel.call("call", host=host, call=_call(do, arguments))
 
     def call(self, host: str, do: str, **arguments: Any) -> Message:
         """One that must succeed."""
         answer = self.ask(host, do, **arguments)
         assert answer["errno"] is None, f"{host}: {do} {arguments}: {answer}"
         return answer
+
+    @contextmanager
+    def under_way(self, host: str, do: str, **arguments: Any) -> Iterator[Callable[[], Message]]:
+        """A call that waits, on a channel of its own; what is given collects its answer."""
+        with self.another() as other:
+            request = other.ask("call", host=host, call=_call(do, arguments))
+            yield lambda: [*other.parts(request)][-1].message["ok"]
 
     def received(self, host: str, fd: str, **arguments: Any) -> tuple[bytes, Message]:
         """The bytes of a recv, and its answer."""
@@ -174,6 +179,10 @@ class Rig:
             if "ok" in message:
                 return message["ok"], data
         raise AssertionError("no end")
+
+
+def _call(do: str, arguments: dict[str, Any]) -> Message:
+    return {"do": do, **{"as" if name == "to" else name: value for name, value in arguments.items()}}
 
 
 def _part(about: Message, data: bytes) -> Part:
