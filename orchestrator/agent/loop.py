@@ -76,9 +76,8 @@ class Agent:
         connected, accepted = self._connections.count, self._listeners.accepted
         listening = self._listeners.describe()
         programs = self._programs.describe()
-        request.ok(
-            {"programs": programs, "listening": listening, "connected": connected, "accepted": accepted}
-        )
+        held = {"listening": listening, "connected": connected, "accepted": accepted}
+        request.ok({"programs": programs, **held, "faults": self.loop.faults})
 
 
 def _wanted(request: Request, key: str) -> list[wire.Message]:

@@ -13,8 +13,10 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 Callback = Callable[[], None]
+_FAULTS, _FAULT = 10, 200  # how many, how long
 _READ = select.EPOLLIN | select.EPOLLRDHUP
 _WAKES_READER = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _WAKES_WRITER = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
@@ -49,6 +51,7 @@ class Loop:
         self._soon: deque[Callback] = deque()
         self._children: dict[int, Callable[[int], None]] = {}
         self._running = True
+        self.faults: list[str] = []  # what callbacks raised that should not have; the first few
 
     def reading(self, fd: int, callback: Callback | None) -> None:
         """Call back whenever `fd` can be read (or has hung up); None: no more."""
@@ -89,7 +92,7 @@ class Loop:
                 self._dispatch(fd, events)
             self._run_timers()
             for _ in range(len(self._soon)):
-                self._soon.popleft()()
+                self._call(self._soon.popleft())
 
     def _set(self, fd: int, table: dict[int, Callback], callback: Callback | None) -> None:
         known = fd in self._readers or fd in self._writers
@@ -114,10 +117,20 @@ class Loop:
             raise
 
     def _dispatch(self, fd: int, events: int) -> None:
-        if events & _WAKES_READER and (reader := self._readers.get(fd)):
-            reader()
-        if events & _WAKES_WRITER and (writer := self._writers.get(fd)):
-            writer()
+        if events & _WAKES_READER and (reader := self._readers.get(fd)) and not self._call(reader):
+            self.reading(fd, None)
+        if events & _WAKES_WRITER and (writer := self._writers.get(fd)) and not self._call(writer):
+            self.writing(fd, None)
+
+    def _call(self, callback: Callback) -> bool:
+        """False where it raised: one mistake about one descriptor must not end a whole host."""
+        try:
+            callback()
+        except Exception as error:
+            if len(self.faults) < _FAULTS:
+                self.faults.append(f"{type(error).__name__}: {error}"[:_FAULT])
+            return False
+        return True
 
     def _timeout(self) -> float:
         """Seconds to sleep for; -1: until something happens."""
@@ -132,7 +145,7 @@ class Loop:
         while self._timers and self._timers[0][0] <= now:
             callback = heapq.heappop(self._timers)[2].callback
             if callback:
-                callback()
+                self._call(callback)
 
     def _catch_children(self) -> None:
         wake, woken = os.pipe()
@@ -159,4 +172,4 @@ class Loop:
             if not pid:
                 return
             if callback := self._children.pop(pid, None):
-                callback(status)
+                self._call(partial(callback, status))

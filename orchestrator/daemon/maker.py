@@ -75,4 +75,7 @@ class Maker(Protocol):
         """
 
     def close(self) -> None:
-        """The daemon is about to end: end the zygote and whatever would outlive the daemon."""
+        """The daemon is about to end: end the zygote and whatever would outlive the daemon.
+
+        Alone of all it may come while another call is under way, whose outcome nobody waits for any more.
+        """

@@ -87,7 +87,7 @@ def _tables(host: Host) -> Part | None:
         except errors.ObservationError:
             part.diag = b""  # this kernel has no tcp_diag; the tables say most of it
     part.ended = time.monotonic()
-    if host.masquerades:
+    if host.masquerades or host.spec.get("kind") == "router":
         part.translations = translate.rows(host)
     return part
 

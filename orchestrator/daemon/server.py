@@ -6,10 +6,10 @@ At rest it sleeps: nothing here polls. The requests are in docs/architecture.md.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread as _pool  # asyncio imports it late, when its files may be out of sight
 import os
 import signal
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,7 +21,6 @@ from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts
 from orchestrator.daemon.incarnations import Incarnations
 from orchestrator.daemon.maker import Made, Maker
 
-assert _pool
 T = TypeVar("T")
 _STATE_SECONDS = 2.0  # an agent that does not say by then how it is, is shown without
 _UP_SECONDS = 30.0  # for the connections of one host
@@ -89,10 +88,9 @@ class Server:
     async def close(self) -> None:
         """Everything of the lab that this process owns ends."""
         self.ending.set()
-        async with self._observing:
-            for host in self._hosts:
-                self._hosts.pop(host.name)
-        await asyncio.to_thread(self._maker.close)
+        for host in self._hosts:
+            host.link.cut("the lab has ended")
+        await in_thread(self._maker.close)
 
     async def _hello(self, request: ClientRequest) -> wire.Message:
         theirs = request.message.get("version")
@@ -146,7 +144,7 @@ class Server:
 
         try:
             async with self._making:
-                thread = asyncio.ensure_future(asyncio.to_thread(run))
+                thread = asyncio.ensure_future(in_thread(run))
                 while (one := await made.get()) is not None:
                     async with self._observing:
                         await self._hosts.add(one)
@@ -161,17 +159,17 @@ class Server:
             async with self._observing:
                 for name in hosts:
                     self._hosts.pop(name)
-            await asyncio.to_thread(self._maker.remove, hosts, networks)
+            await _shielded(in_thread(lambda: self._maker.remove(hosts, networks)))
         return {}
 
     async def _configure(self, request: ClientRequest) -> wire.Message:
         specs = request.message.get("hosts") or []
         hosts = [self._hosts.get(spec["name"]) for spec in specs]
         async with self._making:
-            await asyncio.to_thread(self._maker.configure, specs)
+            await _shielded(in_thread(lambda: self._maker.configure(specs)))
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
-            await asyncio.to_thread(_masquerade, hosts)
+            await _shielded(in_thread(lambda: _masquerade(hosts)))
         if (names := request.message.get("names")) is not None:
             text = hosts_file(names)
             await _all(_write(host, "/etc/hosts", text) for host in hosts)
@@ -220,7 +218,7 @@ class Server:
         hosts = self._hosts.some(request.message.get("hosts"))
         want = bool(request.message.get("holders", True))
         async with self._observing:
-            taken = await _shielded(asyncio.to_thread(observe.take, hosts, want, self._incarnations))
+            taken = await _shielded(in_thread(lambda: observe.take(hosts, want, self._incarnations)))
         for part in taken.parts:
             message, sections = part.message()
             await request.part(message, *sections)
@@ -240,6 +238,31 @@ class Server:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """What `work` returns or raises; in a thread that the end of this process does not wait for."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        try:
+            outcome: tuple[T | None, BaseException | None] = (work(), None)
+        except BaseException as error:
+            outcome = (None, error)
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future
 
 
 async def _shielded(work: Awaitable[T]) -> T:

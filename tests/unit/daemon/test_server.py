@@ -242,6 +242,17 @@ def test_a_committed_lab_outlives_its_first_client(daemon: Daemon) -> None:
     until(lambda: gone(pid))
 
 
+def test_the_lab_ends_also_while_hosts_are_being_made(daemon: Daemon) -> None:
+    request = daemon.channel.ask("make", networks=[], hosts=[{"name": "a"}, {"name": "slow"}])
+    assert next(iter(daemon.channel.parts(request))).message["part"] == {"host": "a"}
+    pid = daemon.connect().call("hosts")["hosts"][0]["pid"]
+    began = time.monotonic()
+    daemon.channel.close()
+    daemon.process.wait(10)
+    assert time.monotonic() - began < 10
+    until(lambda: gone(pid))
+
+
 def test_sigterm_ends_it_all(daemon: Daemon) -> None:
     daemon.make("a", "b")
     pids = [daemon.pid("a"), daemon.pid("b")]

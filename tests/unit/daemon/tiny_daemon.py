@@ -101,6 +101,8 @@ class TinyMaker:
                 continue
             if spec["name"] == "impossible":
                 raise errors.EngineError("it cannot be made")
+            if spec["name"] == "slow":
+                time.sleep(60)
             answer, fds = self._zygote.request({"do": "host", **spec})
             channel = socket.socket(fileno=fds[0])
             _, sensors = zygote.await_ready(channel)
