@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from contextlib import contextmanager
 from typing import overload
 
 import numpy as np
@@ -13,7 +14,7 @@ from orchestrator.errors import ObservationError
 from orchestrator.join import numeric
 from orchestrator.join.numeric import LISTEN, TIME_WAIT, V4_PREFIX, Array
 from orchestrator.join.proc_net_tcp import USER_HZ, ByteOrder, address_of
-from orchestrator.join.snapshot import DIAG, HOLDER, Diag, Pieces, Process, Sockets
+from orchestrator.join.snapshot import DIAG, HOLDER, Diag, Pieces, Process, Sockets, holder_order
 from orchestrator.model.rows import STATES, TIMERS, Holder, SocketEntry
 
 _DIAG = np.dtype(
@@ -105,13 +106,26 @@ def address_text(hi: int, lo: int) -> str:
     return address_of(hi.to_bytes(8) + lo.to_bytes(8)).text
 
 
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """A million small values are made, none of them in a cycle: to look for cycles would cost half of the
+    time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@no_collection()
 def read(
     host: str, pieces: Pieces, processes: Sequence[Process], order: ByteOrder = sys.byteorder
 ) -> Columns:
     """A host's tables, with who holds what and sock_diag's cookies and limits. Raises ObservationError."""
-    raw = np.concatenate(
-        [numeric.rows(pieces.tcp, host, 4, order), numeric.rows(pieces.tcp6, host, 6, order)]
-    )
+    tables = [numeric.rows(pieces.tcp, host, 4, order), numeric.rows(pieces.tcp6, host, 6, order)]
+    raw = np.concatenate(tables)
     holders = _of_rows(raw["inode"], _holders(host, pieces.holders, processes))
     found = Columns(host, raw, holders, np.zeros(len(raw), np.uint64), np.full(len(raw), NO_LIMIT, np.int64))
     if pieces.diag:
@@ -138,18 +152,19 @@ def _holders(host: str, data: bytes, processes: Sequence[Process]) -> Mapping[in
         Holder(pids[at], names[at], fd)
         for at, fd in zip(records["process"].tolist(), records["fd"].tolist(), strict=True)
     ]
-    return dict(_grouped(records["inode"], held))
+    return _grouped(records["inode"], held)
 
 
-def _grouped(inodes: Array, held: Sequence[Holder]) -> Iterator[tuple[int, Holders]]:
-    """(inode, its holders) from records in the order of inodes; each holder once, by pid and descriptor."""
-    unique, begins = np.unique(inodes, return_index=True)
-    bounds = [*begins.tolist(), len(held)]
-    for inode, (begin, end) in zip(unique.tolist(), pairwise(bounds), strict=True):
-        if end - begin == 1:
-            yield inode, (held[begin],)
-        else:
-            yield inode, tuple(sorted(set(held[begin:end]), key=lambda h: (h.pid, h.fd, h.process)))
+def _grouped(inodes: Array, held: Sequence[Holder]) -> dict[int, Holders]:
+    """Each inode's holders, from records in the order of inodes; each once, by pid and descriptor."""
+    unique, begins, counts = np.unique(inodes, return_index=True, return_counts=True)
+    found: dict[int, Holders] = {
+        inode: (held[at],) for inode, at in zip(unique.tolist(), begins.tolist(), strict=True)
+    }
+    for at in np.flatnonzero(counts > 1).tolist():
+        several = set(held[begins[at] : begins[at] + counts[at]])
+        found[int(unique[at])] = tuple(sorted(several, key=holder_order))
+    return found
 
 
 def _of_rows(inodes: Array, held: Mapping[int, Holders]) -> list[Holders]:
@@ -162,17 +177,21 @@ def _identify(found: Columns, records: Array) -> None:
     listens = found.raw["state"] == LISTEN
     _one_by_one(found, np.flatnonzero(listens), records[records["state"] == LISTEN])
     records = records[records["state"] != LISTEN]
+    if not len(records):
+        return
     hashes = mixed(*_diag_key(records))
     by_hash = np.argsort(hashes)
     hashes = hashes[by_hash]
     wanted = mixed(*_row_key(found.raw))
-    first = np.searchsorted(hashes, wanted)
-    count = np.searchsorted(hashes, wanted, side="right") - first
-    once = np.flatnonzero((count == 1) & ~listens)
+    hashes = np.append(hashes, hashes[-1:] + np.uint64(1))  # so that the last one has a next one, too
+    first = np.minimum(np.searchsorted(hashes, wanted), len(records) - 1)
+    there = (hashes[first] == wanted) & ~listens
+    again = hashes[first + 1] == wanted
+    once = np.flatnonzero(there & ~again)
     mates = by_hash[first[once]]
     same = _same(found.raw[once], records[mates])
     found.cookie[once[same]] = records["cookie"][mates[same]]
-    several = np.flatnonzero((count > 1) & ~listens)
+    several = np.flatnonzero(there & again)
     if len(several):
         _one_by_one(found, several, records[np.isin(mixed(*_diag_key(records)), wanted[several])])
 
@@ -188,11 +207,12 @@ def _one_by_one(found: Columns, places: Array, records: Array) -> None:
 
 def _same(rows: Array, records: Array) -> Array:
     """Whether row and record are of one socket: the very tuple, and see snapshot.may_be_same()."""
-    same = (rows["state"] == TIME_WAIT) == (records["state"] == TIME_WAIT)
+    same: Array = (rows["state"] == TIME_WAIT) == (records["state"] == TIME_WAIT)
     for a, b in zip(_row_key(rows), _diag_key(records), strict=True):
         same &= a == b
     here, there = rows["inode"], records["inode"]
-    return same & ((here == 0) | (there == 0) | (here == there))
+    same &= (here == 0) | (there == 0) | (here == there)
+    return same
 
 
 def _row_key(rows: Array) -> tuple[Array, ...]:

@@ -4,6 +4,7 @@ wanted."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import msgspec
 
@@ -52,19 +53,17 @@ class _Seen:
 
     def __init__(self, first: Joined) -> None:
         self._cookies = first.cookies
-        self._ids = {
-            (cookie, at): id_ for id_, both in first.cookies.items() for at, cookie in enumerate(both)
-        }
         self._alone = {_place(row): row for row in first.connections if row.status in ALONE}
+
+    @cached_property
+    def _ids(self) -> dict[int, str]:
+        return {cookie: id_ for id_, both in self._cookies.items() for cookie in both if cookie}
 
     def id_of(self, row: Connection, cookies: Cookies) -> str:
         """As the first look called it, known by either end's socket."""
-        for at, cookie in enumerate(cookies):
-            for where in (at, 1 - at):  # which end is the client may have become clear only now
-                found = self._ids.get((cookie, where)) if cookie else None
-                if found is not None:
-                    return found
-        return row.id
+        if row.id in self._cookies:
+            return row.id
+        return next((self._ids[cookie] for cookie in cookies if cookie in self._ids), row.id)
 
     def alone(self, row: Connection, cookies: Cookies) -> bool:
         """Whether the first look missed the same end of the same socket."""

@@ -178,10 +178,11 @@ def _holders(host: str, data: bytes, processes: Sequence[Process]) -> dict[int, 
         if index >= len(processes):
             raise ObservationError(f"{host}: a descriptor of process {index} of {len(processes)}")
         held.setdefault(inode, []).append(Holder(processes[index].pid, processes[index].name, descriptor))
-    return {inode: tuple(sorted(set(found), key=_holder_order)) for inode, found in held.items()}
+    return {inode: tuple(sorted(set(found), key=holder_order)) for inode, found in held.items()}
 
 
-def _holder_order(holder: Holder) -> tuple[int, int, str]:
+def holder_order(holder: Holder) -> tuple[int, int, str]:
+    """By process, then descriptor."""
     return holder.pid, holder.fd, holder.process
 
 
