@@ -133,6 +133,7 @@ class Server:
         return {"made": count}
 
     async def _take_in(self, work: Callable[[], Iterator[Made]], ready: asyncio.Queue[str | None]) -> None:
+        """Everything that the maker yields is taken in, whatever happens to one; then the first failure."""
         loop, made = asyncio.get_running_loop(), asyncio.Queue[Made | None]()
 
         def run() -> None:
@@ -142,16 +143,22 @@ class Server:
             finally:
                 loop.call_soon_threadsafe(made.put_nowait, None)
 
+        failures: list[errors.LabError] = []
         try:
             async with self._making:
                 thread = asyncio.ensure_future(in_thread(run))
                 while (one := await made.get()) is not None:
-                    async with self._observing:
-                        await self._hosts.add(one)
-                    ready.put_nowait(one.name)
+                    try:
+                        async with self._observing:
+                            await self._hosts.add(one)
+                        ready.put_nowait(one.name)
+                    except errors.LabError as error:
+                        failures.append(error)
                 await thread
         finally:
             ready.put_nowait(None)
+        for failure in failures:
+            raise failure
 
     async def _remove(self, request: ClientRequest) -> wire.Message:
         hosts, networks = request.message.get("hosts") or [], request.message.get("networks") or []

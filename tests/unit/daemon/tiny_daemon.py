@@ -149,6 +149,8 @@ def main(arguments: Sequence[str]) -> None:
     def handler(message: wire.Message, _: Any) -> zygote.Answer:
         return zygote.fork_child(message["name"], lambda channel: _live(channel, message)).answer()
 
+    sysc.unshare(sysc.NEWNET)  # what is set next is of this namespace, for those made from it
+    Path("/proc/sys/net/ipv4/tcp_child_ehash_entries").write_text("1024")
     maker = TinyMaker(zygote.start_zygote({"host": handler}))
     server.serve(maker, listener, lease, engine="tiny", owner="me", name="test")
 
