@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ObservationError
@@ -94,6 +94,7 @@ def test_no_heading() -> None:
         parse(f"{ONE}\n".encode(), "host", 4)
 
 
+@settings(deadline=None)
 @given(st.lists(any_entry("host"), max_size=30))
 def test_what_is_written_is_read(entries: list[SocketEntry]) -> None:
     rows = [*parse(worlds.table(entries, 4), "host", 4, "little")]
@@ -102,6 +103,7 @@ def test_what_is_written_is_read(entries: list[SocketEntry]) -> None:
     assert rows == wanted
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_anything_else_is_refused(data: bytes) -> None:
     try:
