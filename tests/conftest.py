@@ -1,7 +1,7 @@
 """Engines for tests: one suite for all of them, and a reason where one is passed over.
 
 `engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all three. An engine that does
-not work here is skipped with what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that a failure.
+not work here is skipped with what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail.
 """
 
 from __future__ import annotations

@@ -22,8 +22,9 @@ DIAG_STATE, DIAG_LPORT, DIAG_RPORT, DIAG_RQUEUE, DIAG_WQUEUE, DIAG_INODE, DIAG_C
 
 
 def rows(table: bytes) -> list[list[str]]:
-    """The fields of a table's lines."""
-    return [line.split() for line in table.decode().splitlines()[1:]]
+    """The fields of a table's lines, without Docker's name server."""
+    fields = [line.split() for line in table.decode().splitlines()[1:]]
+    return [row for row in fields if not row[1].startswith("0B00007F:")]
 
 
 def of_port(part: Part, port: int, state: int) -> list[tuple[object, ...]]:

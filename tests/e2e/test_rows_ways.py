@@ -157,8 +157,8 @@ def test_a_socket_connected_to_itself(lab: Rig) -> None:
 def test_simultaneous_open(lab: Rig) -> None:
     """RFC 9293, 3.5, figure 8: each end's SYN meets a socket in SYN_SENT.
 
-    web first drops what comes to the port (a listener with IP_MINTTL = 255, tcp_v4_rcv()), so that alice waits
-    in SYN_SENT; then web connects from that very port.
+    web first drops what comes to the port (a listener with IP_MINTTL = 255, tcp_v4_rcv()), so that alice
+    waits in SYN_SENT; then web connects from that very port.
     """
     alice, web = (lab.address("alice"), 40601), (lab.address("web"), 40602)
     options = {"SO_REUSEPORT": 1, "IP_MINTTL": 255}

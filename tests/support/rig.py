@@ -19,6 +19,7 @@ from orchestrator.wire import Channel, Message
 PATIENCE = 10.0  # seconds until something that was caused must be there; never slept through
 DIAG = struct.Struct("<BBHH16s16sIIIQ")
 HOLDER = struct.Struct("<QII")
+DOCKER_DNS = bytes((127, 0, 0, 11))  # Docker's own name server in each of its containers
 _NUMBERS = itertools.count(1)
 Thing = TypeVar("Thing")
 
@@ -192,7 +193,8 @@ def _part(about: Message, data: bytes) -> Part:
         at += about["sizes"][kind]
     assert at == len(data), "the sizes say where all the bytes belong"
     tcp, tcp6, diag, holders, known = pieces
-    return Part(about, tcp, tcp6, list(DIAG.iter_unpack(diag)), list(HOLDER.iter_unpack(holders)), known)
+    records = [one for one in DIAG.iter_unpack(diag) if not one[4].startswith(DOCKER_DNS)]
+    return Part(about, tcp, tcp6, records, list(HOLDER.iter_unpack(holders)), known)
 
 
 @contextmanager
