@@ -185,7 +185,7 @@ def test_numpy_refuses_the_same(junk: bytes, at: int, cut: int, family: int) -> 
 
 
 def _outcome(data: bytes, family: int, *, numpy: bool) -> object:
-    table = 4 if family == 4 else 6
+    table: Family = 4 if family == 4 else 6
     try:
         if numpy:
             return [tuple(row) for row in numeric.rows(data, "web", table, "little").tolist()]
