@@ -59,9 +59,9 @@ class _Put:
 
     def _close(self) -> None:
         if self._fd >= 0:
-            os.ftruncate(self._fd, self._size)
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            _cut(fd, self._size)
+            os.close(fd)
 
 
 class Get:
@@ -174,6 +174,13 @@ def _open(path: str, flags: int, mode: int = 0o644) -> int:
     if stat.S_ISDIR(kind):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     raise errors.AgentError(f"{path}: not a regular file")
+
+
+def _cut(fd: int, size: int) -> None:
+    try:
+        os.ftruncate(fd, size)
+    except OSError:
+        pass  # a file of /proc has no length
 
 
 def _write_all(fd: int, data: bytes) -> None:

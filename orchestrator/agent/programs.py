@@ -16,6 +16,7 @@ KEPT = 256 << 10  # bytes of output of one program
 MAX_PROGRAMS = 256
 STOP_SECONDS = 5.0  # between SIGTERM and SIGKILL
 _PIECE = 64 << 10
+_SHOWN = 3000  # characters of a command line; of a longer one only the beginning is shown
 
 
 class Ring:
@@ -75,11 +76,18 @@ class Running:
         state = "running" if self.alive else "exited"
         return {
             "id": name,
-            "argv": list(self.what.argv),
+            "argv": _shown(self.what.argv),
             "pid": self.pid,
             "state": state,
             **ending(self.status),
         }
+
+
+def _shown(argv: list[str]) -> list[str]:
+    """An argument vector, cut where it is absurdly long: many of them go into one frame."""
+    if sum(map(len, argv)) + len(argv) <= _SHOWN:
+        return list(argv)
+    return [a[:100] for a in argv[:10]]
 
 
 def ending(status: int | None) -> dict[str, int | None]:

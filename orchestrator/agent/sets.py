@@ -21,6 +21,7 @@ from orchestrator.agent.sockets import Descriptor, Descriptors
 Key = tuple[str, int, bool]  # address, port, dual
 BACKLOG = 4096  # as much as the kernel allows (net.core.somaxconn caps it)
 MAX_UNDER_WAY = 1024  # connects at once: fewer than a server's accept queue takes
+MAX_FAILED = 1000  # kinds of failure in one answer
 _ACCEPTS = 64  # at once, before others get their turn
 _DISCARD = 64 << 10
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -241,7 +242,7 @@ class Connections:
         self._now = None
         failed = [
             {"host": host, "address": address, "port": port, "errno": name, "count": count}
-            for (host, address, port, name), count in now.failed.items()
+            for (host, address, port, name), count in now.failed.most_common(MAX_FAILED)
         ]
         now.done({"connected": self.count, "failed": failed})
         if self._waiting:

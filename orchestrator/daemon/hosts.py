@@ -146,8 +146,9 @@ class AgentLink(asyncio.Protocol):
         if self._transport.get_write_buffer_size() > _MAX_UNSENT:
             raise errors.AgentError(f"the agent of {self._name} does not read what it is told")
         self._last += 1
-        exchange = self._exchanges[self._last] = Exchange(self, self._last, single)
+        exchange = Exchange(self, self._last, single)
         self.send({**arguments, "id": self._last, "op": op})
+        self._exchanges[self._last] = exchange
         return exchange
 
     async def call(self, op: str, seconds: float = ANSWER_SECONDS, **arguments: Any) -> wire.Frame:
@@ -161,9 +162,12 @@ class AgentLink(asyncio.Protocol):
             exchange.cancel()
 
     def send(self, message: wire.Message, data: bytes = b"") -> None:
-        """Send a frame, if there is still someone to read it."""
+        """Send a frame, if there is still someone to read it. Raises AgentError for one beyond its bounds."""
+        frame = wire.encode(message, data)
+        if len(frame) - len(data) > wire.AGENT_MAX_JSON:
+            raise errors.AgentError(f"more than {wire.AGENT_MAX_JSON} bytes in one request to {self._name}")
         if self._transport is not None:
-            self._transport.write(wire.encode(message, data))
+            self._transport.write(frame)
 
     def forget(self, number: int) -> None:
         """Frames for this request are of no interest any more."""

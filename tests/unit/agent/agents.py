@@ -90,11 +90,11 @@ class Agent:
         return answer
 
 
-def start_agent() -> Agent:
-    """A fresh agent process in its own network namespace; the caller ends it."""
+def start_agent(*more: str) -> Agent:
+    """A fresh agent process in its own network namespace; the caller ends it. `more`: see unshare(1)."""
     ours, theirs = socket.socketpair()
     flags = ["--net"] if os.getuid() == 0 else ["--net", "--map-root-user"]
-    command = ["unshare", *flags, sys.executable, "-c", _SERVE, str(theirs.fileno())]
+    command = ["unshare", *flags, *more, sys.executable, "-c", _SERVE, str(theirs.fileno())]
     process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
     theirs.close()
     return Agent(ours, process)

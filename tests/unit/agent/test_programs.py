@@ -236,3 +236,20 @@ def test_all_ends_with_the_agent() -> None:
 def test_many_at_once(agent: Agent) -> None:
     requests = [agent.ask("exec", argv=["sh", "-c", f"echo {i}"]) for i in range(40)]
     assert [agent.end(r)[1][0].data for r in requests] == [f"{i}\n".encode() for i in range(40)]
+
+
+def test_as_the_first_process_it_reaps_orphans() -> None:
+    agent = start_agent("--pid", "--fork", "--mount-proc", "--kill-child")
+    _, out, _ = run(agent, "sh", "-c", "sleep 0.1 & echo $!; echo $PPID")
+    orphan, agents_pid = out.decode().split()
+    assert agents_pid == "1"
+    until(lambda: run(agent, "test", "-e", f"/proc/{orphan}")[0]["exit"] == 1)
+    _, out, _ = run(agent, "ps", "-A", "-o", "stat=")
+    assert "Z" not in out.decode()
+    end_agent(agent)
+
+
+def test_an_absurd_command_line_does_not_fill_a_frame(agent: Agent) -> None:
+    for number in range(12):
+        agent.tell("start", argv=["sh", "-c", "sleep 100", "x" * 100_000], program=f"p{number}")
+    assert len(agent.tell("state")["programs"]) == 12

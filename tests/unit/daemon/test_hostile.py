@@ -80,3 +80,10 @@ def test_an_agent_that_goes_on_after_a_cancel(daemon: Daemon) -> None:
     wire.read_frame(client.stream)
     client.close()
     until(lambda: not alive(daemon, "bad"))
+
+
+def test_a_request_that_is_too_long_is_refused_before_its_agent_sees_it(daemon: Daemon) -> None:
+    daemon.make("a")
+    with pytest.raises(errors.AgentError, match="in one request to a"):
+        daemon.call("a", "send", text="x" * (2 << 20))
+    daemon.call("a", "list")
