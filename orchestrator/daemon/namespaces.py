@@ -6,7 +6,8 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator import errors
@@ -16,6 +17,8 @@ from orchestrator.daemon.maker import Made, Spec
 from orchestrator.daemon.process import set_sysctl
 
 _IN_MESSAGE = 500  # neighbours that a host is told at its birth; more are added from here
+# Hosts under way: more only wait for the kernel's lock of all links, and spin for it in sysctls.
+AT_ONCE = 8
 _PATIENCE = 60.0  # seconds without any host becoming ready
 
 
@@ -30,6 +33,11 @@ class _Host:
     index: dict[str, int] = field(default_factory=dict)  # of each device, inside
     routes: set[tuple[str, str]] = field(default_factory=set)
     known: dict[tuple[str, str], str] = field(default_factory=dict)  # permanent neighbours
+
+    @property
+    def channel_fd(self) -> int:
+        """The descriptor on which its agent is heard first."""
+        return -1 if self.channel is None else self.channel.fileno()
 
 
 class NamespacesMaker:
@@ -53,12 +61,33 @@ class NamespacesMaker:
         if not new:
             return
         there = [host.spec for host in self._hosts.values()]
-        set_sysctl(
-            "net/ipv4/tcp_child_ehash_entries", str(_table_size(len(there) + len(new))), missing_ok=True
-        )
+        size = _table_size(len(there) + len(new))
+        set_sysctl("net/ipv4/tcp_child_ehash_entries", str(size), missing_ok=True)
         tables = neighbours.desired([*there, *new])
         self._introduce(tables)
-        yield from self._collect({spec["name"]: self._start(spec, tables) for spec in new}, tables)
+        yield from self._make(new, tables)
+
+    def _make(self, new: Sequence[Spec], tables: Mapping[str, neighbours.Table]) -> Iterator[Made]:
+        """Each host as it becomes ready, AT_ONCE under way; at the end the first failure, if any."""
+        todo, waiting = deque(new), dict[int, _Host]()
+        failure: errors.LabError | None = None
+        while todo or waiting:
+            try:
+                while todo and len(waiting) < AT_ONCE:
+                    host = self._start(todo.popleft(), tables)
+                    waiting[host.channel_fd] = host
+            except errors.LabError as error:
+                failure = failure or error
+                todo.clear()
+            for fd in _readable(waiting):
+                host = waiting.pop(fd)
+                try:
+                    yield self._ready(host, tables)
+                except errors.LabError as error:
+                    failure = failure or error
+                    self._forget([host])
+        if failure is not None:
+            raise failure
 
     def _start(self, spec: Spec, tables: Mapping[str, neighbours.Table]) -> _Host:
         try:
@@ -75,20 +104,6 @@ class NamespacesMaker:
         host = _Host(spec, answer["pid"], fds[1], ports, channel, routes=routes, known=known)
         self._hosts[spec["name"]] = host
         return host
-
-    def _collect(
-        self, started: Mapping[str, _Host], tables: Mapping[str, neighbours.Table]
-    ) -> Iterator[Made]:
-        """Each host as it becomes ready; then the first failure, if there was one."""
-        failure: errors.LabError | None = None
-        for host in _as_readable(started.values()):
-            try:
-                yield self._ready(host, tables)
-            except errors.LabError as error:
-                failure = failure or error
-                self._forget([host])
-        if failure is not None:
-            raise failure
 
     def _ready(self, host: _Host, tables: Mapping[str, neighbours.Table]) -> Made:
         channel, name = host.channel, str(host.spec["name"])
@@ -158,7 +173,7 @@ class NamespacesMaker:
             self._hosts.pop(host.spec["name"], None)
             _kill(host.pidfd)
         for host in hosts:
-            _wait([host.pidfd])
+            _readable([host.pidfd])
             os.close(host.pidfd)
             for end in (host.route, host.channel):
                 if end is not None:
@@ -186,20 +201,12 @@ def _kill(pidfd: int) -> None:
         pass
 
 
-def _wait(fds: Iterable[int]) -> list[int]:
-    """The descriptors that are readable, as soon as any is; EngineError after a minute."""
+def _readable(fds: Collection[int]) -> list[int]:
+    """Those that can be read, as soon as any can; EngineError after a minute without."""
     poll = select.poll()  # not select(): descriptors go beyond 1,024
     for fd in fds:
         poll.register(fd, select.POLLIN)
-    found = poll.poll(_PATIENCE * 1000)
-    if not found:
+    found = poll.poll(_PATIENCE * 1000) if fds else []
+    if fds and not found:
         raise errors.EngineError(f"a host did not answer within {_PATIENCE:.0f} s")
     return [fd for fd, _ in found]
-
-
-def _as_readable(hosts: Iterable[_Host]) -> Iterator[_Host]:
-    """Each host when its first frame (or its end) can be read."""
-    waiting = {host.channel.fileno(): host for host in hosts if host.channel is not None}
-    while waiting:
-        for fd in _wait(waiting):
-            yield waiting.pop(fd)
