@@ -9,6 +9,7 @@ seen through it.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,6 +105,7 @@ def _live(channel: socket.socket, message: Message) -> NoReturn:
 def _become(message: Message) -> socket.socket:
     """Go into the host. The sock_diag socket for the daemon, opened inside while that is still allowed."""
     process.stdio_to_null()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # not pid 1 here: it would end the agent
     last = sysc.last_capability()
     for procs in message["cgroups"]:
         _join(procs)

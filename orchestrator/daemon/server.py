@@ -22,7 +22,7 @@ from orchestrator.daemon.incarnations import Incarnations
 from orchestrator.daemon.maker import Made, Maker
 
 T = TypeVar("T")
-_STATE_SECONDS = 2.0  # an agent that does not say by then how it is, is shown without
+_STATE_SECONDS = 5.0  # an agent that does not say by then how it is, is shown without
 _UP_SECONDS = 30.0  # for the connections of one host
 _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
@@ -43,13 +43,13 @@ class Info:
 class Server:
     """The requests of a daemon."""
 
-    def __init__(self, maker: Maker, info: Info, lease: bool) -> None:
+    def __init__(self, maker: Maker, info: Info) -> None:
         self._maker = maker
         self._info = info
         self._hosts = Hosts()
         self._incarnations = Incarnations()
         self._plan: Any = None
-        self.leased = lease  # the lab ends with the first channel, until `commit`
+        self.committed = False  # until then a lab ends with the channel that it was leased to
         self.ending = asyncio.Event()
         self._making = asyncio.Lock()  # the maker is asked for one thing at a time
         self._observing = asyncio.Lock()  # no host's descriptors are closed while they are read
@@ -98,7 +98,7 @@ class Server:
             text = f"the lab's daemon speaks version {wire.VERSION}, and this lab version {theirs}"
             raise errors.DaemonError(text, "use the lab that made it, or `lab down` and `lab up`")
         info = self._info
-        state = "incomplete" if self.leased else "running"
+        state = "running" if self.committed else "incomplete"
         who = {"engine": info.engine, "owner": info.owner, "name": info.name}
         return {"version": wire.VERSION, **who, "state": state, "pid": os.getpid()}
 
@@ -110,7 +110,7 @@ class Server:
         return {}
 
     async def _commit(self, _: ClientRequest) -> wire.Message:
-        self.leased = False
+        self.committed = True
         return {}
 
     async def _make(self, request: ClientRequest) -> wire.Message:
@@ -351,14 +351,15 @@ def serve(
 ) -> None:
     """Serve until the lab ends: `down`, SIGTERM, or the end of `lease` before `commit`. Blocks.
 
-    `lease` is the channel of the `up` under way that made this daemon; None: it was made to stay. When this
-    returns the hosts' channels and the maker are closed; the caller ends the process.
+    `lease` is the channel of the `up` under way that made this daemon; None: it was made to stay, and is
+    incomplete until `commit`. When this returns the hosts' channels and the maker are closed; the caller ends
+    the process.
     """
     asyncio.run(_serve(maker, listener, lease, Info(engine, owner, name, machine)))
 
 
 async def _serve(maker: Maker, listener: socket.socket, lease: socket.socket | None, info: Info) -> None:
-    server = Server(maker, info, lease is not None)
+    server = Server(maker, info)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.ending.set)
     clients: set[asyncio.Task[None]] = set()
 
@@ -374,7 +375,7 @@ async def _serve(maker: Maker, listener: socket.socket, lease: socket.socket | N
     async def first(sock: socket.socket) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=sock)
         await client(reader, writer)
-        if server.leased:
+        if not server.committed:
             server.ending.set()
 
     listening = await asyncio.start_unix_server(client, sock=listener)

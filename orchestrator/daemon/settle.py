@@ -129,8 +129,15 @@ def set_routes(spec: Spec, route: netlink.Netlink) -> None:
     there = {*_ipv4_routes(), *_ipv6_routes()}
     kept = {(destination, ":" in via) for destination, via in wanted}
     gone = [r for r in there - wanted if (r[0], ":" in r[1]) not in kept]
-    route.do((netlink.delete_route(*r) for r in gone), missing_ok=True)
+    route.do((_forget(*r) for r in gone), missing_ok=True)
     route.do(netlink.route(*r) for r in sorted(wanted - there))
+
+
+def _forget(destination: str, via: str) -> netlink.Request:
+    """Remove a route whoever set it: netlink's own removes static ones only, and Docker's is none."""
+    request = netlink.delete_route(destination, via)
+    protocol = 5  # offset of rtm_protocol in struct rtmsg; 0 is any (net/ipv4/fib_trie.c, fib_table_delete)
+    return request._replace(body=request.body[:protocol] + b"\0" + request.body[protocol + 1 :])
 
 
 def _canonical(destination: str, via: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.base import Check, Found, Probe, Progress
 from orchestrator.engines.docker_client import Docker
 from orchestrator.model.plan import Change, LabKey, Plan
-from orchestrator.wire import Channel
+from orchestrator.wire import VERSION, Channel
 
 
 class DockerEngine:
@@ -67,11 +67,11 @@ class DockerEngine:
         return Found(key=key, engine=self.name, state="running" if state else "incomplete", what=what)
 
     def _is_complete(self, key: LabKey) -> bool:
-        """Its daemon answers and has been told the plan, which is the last step of `up`."""
+        """Its daemon answers, and `up` has got to its last step."""
         with contextlib.suppress(errors.DaemonError):
             if channel := self.open(key):
                 with channel:
-                    return channel.call("plan").get("plan") is not None
+                    return channel.call("hello", version=VERSION).get("state") == "running"
         return False
 
     def open(self, key: LabKey) -> Channel | None:

@@ -1,7 +1,7 @@
 """Carrying out the changes of an `up`: the daemon's container, networks and hosts in parallel.
 
-Each host is adopted by the daemon as soon as it is there. Starting containers is the Engine's own work and takes
-nearly all of the time.
+Each host is adopted by the daemon as soon as it is there. Starting containers is the Engine's own work and
+takes nearly all of the time.
 """
 
 from __future__ import annotations

@@ -160,9 +160,12 @@ def _said(error: Any) -> str:
     return str(error.explanation or error)
 
 
-def missing(error: BaseException) -> bool:
-    """Whether an EngineError came from a 404: what was to be removed or looked at is not there."""
-    return getattr(getattr(error.__cause__, "response", None), "status_code", None) == 404
+def is_gone(error: BaseException) -> bool:
+    """Whether an EngineError says that the object is not there (404), is being removed or has ended (409,
+    500).
+    """
+    status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
+    return status in (404, 409) or "is not running" in str(error)
 
 
 def each(work: Iterable[Callable[[], T]], threads: int = THREADS) -> list[T]:

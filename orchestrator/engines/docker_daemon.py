@@ -25,7 +25,7 @@ from typing import Any
 from orchestrator import errors
 from orchestrator.engines import docker_images as images
 from orchestrator.engines import docker_objects as objects
-from orchestrator.engines.docker_client import Docker, translated
+from orchestrator.engines.docker_client import Docker, is_gone, translated
 from orchestrator.model.plan import LabKey
 from orchestrator.wire import Channel, Stream
 
@@ -246,9 +246,14 @@ def open_socket(folder: Path | None) -> Channel | None:
 
 def open_bridge(docker: Docker, container: str) -> Channel | None:
     """A channel through an exec in the daemon's container; None where the daemon does not answer (yet)."""
-    with translated("the lab's daemon cannot be reached"):
-        made = docker.api.exec_create(container, ["python3", "/lab.pyz", "bridge"], stdin=True)
-        channel = Channel(Bridge(docker.api.exec_start(made["Id"], socket=True)))
+    try:
+        with translated("the lab's daemon cannot be reached"):
+            made = docker.api.exec_create(container, ["python3", "/lab.pyz", "bridge"], stdin=True)
+            channel = Channel(Bridge(docker.api.exec_start(made["Id"], socket=True)))
+    except errors.EngineError as error:
+        if is_gone(error):
+            return None
+        raise
     try:
         channel.call("hello", version=1)
     except errors.DaemonError as error:

@@ -11,7 +11,7 @@ from orchestrator import errors
 from orchestrator.engines import docker_daemon as daemon
 from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.base import Progress
-from orchestrator.engines.docker_client import Docker, each, missing, translated
+from orchestrator.engines.docker_client import Docker, each, is_gone, translated
 from orchestrator.model.plan import LabKey
 
 _SETTLED = 0.3  # seconds: what a killed client had asked for may still appear for a moment
@@ -82,5 +82,5 @@ def _passing_over(work: Callable[[], object], what: str) -> None:
         with translated(f"{what} cannot be removed"):
             work()
     except errors.EngineError as error:
-        if not (missing(error) or "already in progress" in error.message):
+        if not is_gone(error):  # removed by another, or being removed
             raise
