@@ -9,10 +9,11 @@ from orchestrator.errors import LabError
 
 
 @click.command("gc")
-def command() -> int:
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def command(names: tuple[str, ...]) -> int:
     """Remove labs of yours that were left incomplete: their `up` was killed, or their daemon was.
 
-    Running labs, and whatever is not yours, are left alone.
+    All of them, or those named. Running labs, and whatever is not yours, are left alone.
     """
     from orchestrator.cli.progress import shown
     from orchestrator.engines import registry
@@ -20,7 +21,7 @@ def command() -> int:
     from orchestrator.owner import locked, sweep_locks
 
     found, failures = all_found()
-    stale = [one for one in found if one.state == "incomplete"]
+    stale = [one for one in found if one.state == "incomplete" and (not names or one.key.name in names)]
     for one in stale:
         try:
             with shown(f"lab {one.key.name}") as progress, locked(one.key.name, progress):
