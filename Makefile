@@ -10,5 +10,6 @@ test: check
 
 check: venv
 	$(VENV)/bin/python -m ruff check orchestrator tests bench
+	$(VENV)/bin/python -m ruff format --check orchestrator tests bench
 	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/lint-imports
