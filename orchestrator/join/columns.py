@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import overload
 
 import numpy as np
@@ -101,6 +102,7 @@ def _entry(host: str, row: tuple[int, ...], holders: Holders, cookie: int, limit
     )
 
 
+@lru_cache(maxsize=1 << 14)
 def address_text(hi: int, lo: int) -> str:
     """The address of two halves."""
     return address_of(hi.to_bytes(8) + lo.to_bytes(8)).text

@@ -136,6 +136,9 @@ class Pairing:
 
     def _alone(self) -> Iterator[Pair]:
         for key, entry in self._left.items():
+            if not self._translations:
+                yield Pair(entry, None, doubtful=key in self._twice)
+                continue
             onward = self._longest(self._translations.onward(key[0], *_ends(entry)))
             back = self._longest(self._translations.back(key[0], *_ends(entry)))
             yield Pair(entry, None, onward or back, bool(back and not onward), key in self._twice)

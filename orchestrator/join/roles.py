@@ -26,12 +26,16 @@ class Listeners:
 
     def of(self, entry: SocketEntry) -> tuple[SocketEntry, ...]:
         """Those that could have taken this socket in; several with SO_REUSEPORT."""
-        near = self._at.get((entry.host, entry.port), ())
+        near = self._at.get((entry.host, entry.port))
+        if near is None:
+            return ()
         return _best([one for one in near if one.family == entry.family], entry.address, entry.mapped)
 
     def at(self, host: str, address: str, port: int) -> tuple[SocketEntry, ...]:
         """Those that would take in a connection to this address of the host."""
-        near = self._at.get((host, port), ())
+        near = self._at.get((host, port))
+        if near is None:
+            return ()
         plain = _best([one for one in near if one.family == (6 if ":" in address else 4)], address, False)
         return plain or _best([one for one in near if one.family == 6], address, ":" not in address)
 
