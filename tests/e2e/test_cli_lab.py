@@ -16,6 +16,12 @@ from orchestrator.engines.base import Engine
 from tests.support.cli import TOPOLOGY, Commands
 
 pytestmark = pytest.mark.engine("namespaces")
+on_both = pytest.mark.engine("namespaces", "docker")  # the others are of the client, whatever the engine
+# Lines of progress after which an `up` is ended.
+MOMENTS = {
+    "namespaces": ("starting the daemon", "hosts are ready", "connecting"),
+    "docker": ("making 2 networks", "starting 4 containers", "connecting"),
+}
 
 
 @pytest.fixture
@@ -45,6 +51,7 @@ def until(look: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+@on_both
 def test_up_shows_the_joined_connections_and_down_removes_all(lab: Commands) -> None:
     up = lab.up()
     assert up.out.count("web 10.77.2.80:80") == 4
@@ -69,6 +76,7 @@ def test_up_twice_changes_nothing(lab: Commands) -> None:
     assert [row["id"] for row in lab.conns()] == [row["id"] for row in before]
 
 
+@on_both
 def test_up_on_a_running_lab_changes_only_what_differs(lab: Commands) -> None:
     lab.up()
     before = {row["id"] for row in lab.conns()}
@@ -86,6 +94,7 @@ def test_up_on_a_running_lab_changes_only_what_differs(lab: Commands) -> None:
     assert {row["id"] for row in lab.conns()} == before
 
 
+@on_both
 def test_up_opens_again_what_was_lost(lab: Commands) -> None:
     lab.up()
     lab.good("restart", "web")
@@ -170,22 +179,24 @@ def test_two_ups_at_once_make_one_lab(lab: Commands) -> None:
     assert len(lab.conns()) == 4
 
 
+@on_both
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("moment", ["starting the daemon", "hosts are ready", "connecting"])
+@pytest.mark.parametrize("moment", range(3))
 def test_an_up_that_is_ended_midway_leaves_nothing(
-    lab: Commands, number: signal.Signals, moment: str
+    lab: Commands, number: signal.Signals, moment: int
 ) -> None:
     """However it ends, and whenever. After SIGKILL `gc` (or the kernel alone) removes what is left."""
     process = lab.start("up", "--engine", lab.engine, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stderr is not None
     for line in process.stderr:
-        if moment in line.decode():
+        if MOMENTS[lab.engine][moment] in line.decode():
             break
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
-    if number == signal.SIGKILL:
-        lab.good("gc")
+    if number == signal.SIGKILL and lab.engine == "docker":
+        assert lab.labs()[lab.name] == "incomplete"
+        lab.good("gc", lab.name)
     until(lambda: lab.name not in lab.labs())
 
 
@@ -222,6 +233,7 @@ def test_exits(running: Commands, arguments: tuple[str, ...], code: int, said: s
     assert "Traceback" not in ended.err
 
 
+@on_both
 def test_exec_passes_bytes_both_ways(running: Commands) -> None:
     data = bytes(range(256)) * 20_000
     assert running.bytes("exec", "alice", "--", "cat", stdin=data) == (0, data, b"")
@@ -249,10 +261,12 @@ def test_a_closed_pipe_is_no_error_to_talk_about(running: Commands) -> None:
     assert process.wait(timeout=30) == 141
 
 
+@on_both
 def test_shell_reads_commands_from_a_pipe(running: Commands) -> None:
     assert running.good("shell", "bob", stdin="hostname; exit 0\n").out == "bob\n"
 
 
+@on_both
 def test_cp_files_and_folders(running: Commands, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "below").mkdir(parents=True)
@@ -319,6 +333,7 @@ def test_watch_appends_what_changes(running: Commands) -> None:
     assert process.returncode == 130
 
 
+@on_both
 def test_filters_and_listeners(running: Commands) -> None:
     assert len(running.conns("--host", "bob")) == 3
     assert running.conns("--state", "syn-sent") == []
