@@ -264,6 +264,11 @@ class Steps:
             for h in hosts
             if h.run
         ]
+        starts += [  # an image may have a program of its own: the daemon knows it
+            Request("start", {"host": h.name, "argv": [], "env": h.env, "program": "run"})
+            for h in self.plan.hosts
+            if self.plan.engine == "docker" and h.name in made and h.image and not h.run
+        ]
         if starts:
             self.say(f"starting programs on {counted(starts, 'host')}")
         raise_first(ask_all(self.channel, stops))

@@ -84,7 +84,7 @@ class DockerMaker:
         except BaseException:
             os.close(pidfd)
             raise
-        known = {key: start[key] for key in ("env", "user", "cwd") if start.get(key)}
+        known = {key: start[key] for key in ("env", "user", "cwd", "argv") if start.get(key)}
         host = _Host(spec, pid, pidfd, Start(**known), answer["pid"], fds[1], socket.socket(fileno=fds[0]))
         self._hosts[name] = host
         return host

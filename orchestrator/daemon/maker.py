@@ -22,6 +22,7 @@ class Start:
     env: Mapping[str, str] = field(default_factory=dict)
     user: str = ""  # "33", "33:33", "www-data"; "": root. Names are looked up inside the host
     cwd: str = ""  # "": the user's home, else /
+    argv: Sequence[str] = ()  # the image's own program, for a `start` that names none
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -188,6 +188,10 @@ class Server:
     async def _ask(self, request: ClientRequest) -> wire.Frame:
         """One question, one answer; both in the agent's words."""
         host, op, arguments = self._told(request)
+        if op == "start" and not arguments.get("argv"):
+            arguments["argv"] = list(host.made.start.argv)
+            if not arguments["argv"]:
+                return wire.Frame({})  # neither the request nor the host's image names a program
         return await host.link.call(op, _patience(op, arguments), **arguments)
 
     async def _stream(self, request: ClientRequest) -> wire.Frame:
