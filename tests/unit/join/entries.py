@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from socket import AF_INET, AF_INET6, inet_ntop
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from orchestrator.model.rows import SocketEntry
 from tests.unit.join.worlds import NUMBERS, TIMER_NUMBERS
 
+# How fast the computer is says nothing about the code.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PORTS = st.integers(0, 0xFFFF)
 V4 = st.binary(min_size=4, max_size=4).map(lambda raw: inet_ntop(AF_INET, raw))
 V6 = (

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ObservationError
 from orchestrator.join.proc_net_tcp import Family, parse
 from orchestrator.model.rows import SocketEntry
 from tests.unit.join import worlds
-from tests.unit.join.entries import any_entry
+from tests.unit.join.entries import UNTIMED, any_entry
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "tables"
 RECORDED = sorted(GOLDEN.glob("*.txt"))
@@ -94,7 +94,7 @@ def test_no_heading() -> None:
         parse(f"{ONE}\n".encode(), "host", 4)
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.lists(any_entry("host"), max_size=30))
 def test_what_is_written_is_read(entries: list[SocketEntry]) -> None:
     rows = [*parse(worlds.table(entries, 4), "host", 4, "little")]
@@ -103,7 +103,7 @@ def test_what_is_written_is_read(entries: list[SocketEntry]) -> None:
     assert rows == wanted
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.binary(max_size=300))
 def test_anything_else_is_refused(data: bytes) -> None:
     try:

@@ -16,7 +16,7 @@ from orchestrator.join.connections import Joined, join
 from orchestrator.join.proc_net_tcp import Family, parse
 from orchestrator.model.rows import SocketEntry
 from tests.unit.join import worlds
-from tests.unit.join.entries import any_entry
+from tests.unit.join.entries import UNTIMED, any_entry
 from tests.unit.join.worlds import ALICE, ALICE6, BOB, EDGE_IN, LARGE, PLAN, SMALL, WEB, WEB6, held, tables
 
 PLACES = [("alice", ALICE), ("bob", BOB), ("web", WEB), ("edge", EDGE_IN), ("alice", ALICE6), ("web", WEB6)]
@@ -93,7 +93,7 @@ def listeners(draw_ports: Sequence[int]) -> list[SocketEntry]:
     ]
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(links())
 def test_joins_back_to_itself(found: list[Link]) -> None:
     joined = join(tables([end for link in found for end in link]), PLAN)
@@ -102,7 +102,7 @@ def test_joins_back_to_itself(found: list[Link]) -> None:
     assert len({row.id for row in joined.connections}) == len(found)
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(links(), st.randoms(use_true_random=False), st.lists(st.integers(1, 6), unique=True))
 def test_order_of_rows_does_not_matter(found: list[Link], chance: random.Random, ports: list[int]) -> None:
     entries = [*listeners(ports), *(end for link in found for end in link)]
@@ -111,7 +111,7 @@ def test_order_of_rows_does_not_matter(found: list[Link], chance: random.Random,
     assert join(tables(entries), PLAN) == first
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(links(), st.data())
 def test_a_missing_row_gives_one_end_and_never_another_pair(found: list[Link], data: st.DataObject) -> None:
     entries = [end for link in found for end in link]
@@ -124,7 +124,7 @@ def test_a_missing_row_gives_one_end_and_never_another_pair(found: list[Link], d
     assert sum(len(pair) for pair in pairs_of(joined)) == len(kept)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(UNTIMED, max_examples=150)
 @given(links(), st.lists(st.integers(1, 6), unique=True), st.data())
 def test_numpy_says_the_same(found: list[Link], ports: list[int], data: st.DataObject) -> None:
     """Of whole connections, halves, tuples seen twice, strangers, translated ones, and remembered ids."""
@@ -151,7 +151,7 @@ def _translation(link: Link) -> list[object]:
     return [*before, *(["10.20.2.1", 5, WEB, 80] if ":" not in client.address else [*before[:3], 81])]
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.lists(any_entry("web"), max_size=20))
 def test_numpy_reads_the_same(entries: list[SocketEntry]) -> None:
     families: tuple[Family, ...] = (4, 6)
@@ -162,7 +162,7 @@ def test_numpy_reads_the_same(entries: list[SocketEntry]) -> None:
         assert [tuple(row) for row in rows.tolist()] == [numeric.of_entry(entry) for entry in plain]
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.lists(any_entry("web"), max_size=20))
 def test_columns_give_their_entries_back(entries: list[SocketEntry]) -> None:
     found = columns.of_entries("web", entries)
@@ -173,7 +173,7 @@ def _in_centiseconds(entry: SocketEntry) -> SocketEntry:
     return msgspec.structs.replace(entry, timer_seconds=round(entry.timer_seconds * 100))
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.binary(max_size=200), st.integers(0, 200), st.integers(0, 20), st.sampled_from([4, 6]))
 def test_numpy_refuses_the_same(junk: bytes, at: int, cut: int, family: int) -> None:
     """A good table with something written over it anywhere."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ObservationError
+from orchestrator.join.connections import join, join_plain
 from orchestrator.join.snapshot import DIAG, HOLDER, read_part
 from orchestrator.model.rows import Holder, SocketEntry, Taken
-from tests.unit.join.entries import any_entry
-from tests.unit.join.worlds import ALICE, LARGE, SMALL, WEB, held, listen, part, sock
+from tests.unit.join.entries import UNTIMED, any_entry
+from tests.unit.join.worlds import ALICE, LARGE, PLAN, SMALL, WEB, held, listen, part, sock
 
 SERVER = sock("web", f"{WEB}:80", f"{ALICE}:40000", inode=12, cookie=22, holders=held(5, 6))
 LISTENER = listen("web", "0.0.0.0:80", cookie=1, limit=128, holders=held(5, 3))
@@ -147,7 +148,7 @@ def test_names_of_processes(large: int) -> None:
     assert entry.holders[0].process == "x?\x1b" + "y" * 61
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.lists(any_entry("web"), max_size=5), st.binary(max_size=40), st.integers(0, 2000))
 def test_noise_is_refused_or_read_alike(entries: list[SocketEntry], noise: bytes, at: int) -> None:
     message, data = part("web", entries)
@@ -160,3 +161,25 @@ def test_noise_is_refused_or_read_alike(entries: list[SocketEntry], noise: bytes
         except ObservationError as error:
             outcomes.append(str(error))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_line_numbers_grow(family: int) -> None:
+    """From row 10,000 on all columns stand one place further right. NumPy is taken without being asked."""
+    entries = [
+        sock("web", f"{WEB}:{port}", f"{ALICE}:1", family=family, inode=port + 1) for port in range(10_020)
+    ]
+    found = read_part(*part("web", entries)).entries
+    assert not isinstance(found, tuple)
+    assert list(found) == entries
+
+
+def test_a_large_host_and_a_small_one() -> None:
+    """Columns of the one and plain entries of the other are joined alike."""
+    servers = [sock("web", f"{WEB}:80", f"{ALICE}:{port}", inode=port) for port in range(1, 5600)]
+    client = sock("alice", f"{ALICE}:7", f"{WEB}:80", inode=3)
+    tables = [read_part(*part("web", [LISTENER, *servers])), read_part(*part("alice", [client]))]
+    assert [isinstance(one.entries, tuple) for one in tables] == [False, True]
+    joined = join(tables, PLAN)
+    assert [row.client.port for row in joined.connections if row.client] == [7]
+    assert joined == join_plain(tables, PLAN)
