@@ -135,7 +135,7 @@ def _child(what: Program, identity: _Identity, stdio: Sequence[int], extra: _Ext
             extra.before_exec()
         _become(identity)
         os.umask(0o022)
-        os.chdir(what.cwd or _home(identity))
+        _go_to(what.cwd, identity.home)
         _exec(what.argv, _environment(what, identity))
     except OSError as error:
         os.write(extra.report, _FAILURE.pack(error.errno or errno.EIO))
@@ -166,8 +166,14 @@ def _become(identity: _Identity) -> None:
         os.setresuid(identity.uid, identity.uid, identity.uid)
 
 
-def _home(identity: _Identity) -> str:
-    return identity.home if os.path.isdir(identity.home) else "/"
+def _go_to(folder: str, home: str) -> None:
+    """Begin in the folder that was asked for, else in the user's home where it may be entered."""
+    if folder:
+        return os.chdir(folder)
+    try:
+        os.chdir(home)
+    except OSError:
+        os.chdir("/")
 
 
 def _environment(what: Program, identity: _Identity) -> dict[str, str]:

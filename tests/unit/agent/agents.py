@@ -24,7 +24,7 @@ class Agent:
     """The daemon's side of one agent, blocking."""
 
     def __init__(self, channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
-        channel.settimeout(20)
+        channel.settimeout(60)
         self.channel = channel
         self.process = process
         self._last = 0
@@ -106,7 +106,7 @@ def end_agent(agent: Agent) -> None:
     assert agent.process.wait(10) == 0
 
 
-def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Wait for something that takes the kernel a moment."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -43,7 +43,7 @@ class Daemon:
 
     @staticmethod
     def _open(sock: socket.socket) -> wire.Channel:
-        sock.settimeout(30)
+        sock.settimeout(60)
         return wire.Channel(sock)
 
     def make(self, *names: str, **more: Any) -> None:
@@ -66,7 +66,7 @@ class Daemon:
         for channel in self.channels:
             channel.close()
         try:
-            self.process.wait(10)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

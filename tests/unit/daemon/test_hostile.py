@@ -44,7 +44,7 @@ def test_an_agent_that_never_answers(daemon: Daemon) -> None:
     daemon.make("bad", act="silent")
     began = time.monotonic()
     (host,) = daemon.channel.call("hosts")["hosts"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert host["problem"] == "the agent of bad does not answer"
     parts = list(daemon.channel.parts(daemon.channel.ask("snapshot", hosts=None)))
     assert parts[0].message["part"]["host"] == "bad"  # tables are the kernel's: no agent is asked
