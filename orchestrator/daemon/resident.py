@@ -78,8 +78,9 @@ def _sysctls(message: Message) -> None:
         return
     set_sysctl("net/ipv6/conf/default/disable_ipv6", "0" if message["six"] else "1")
     if message["six"]:
-        for name, value in (("accept_ra", "0"), ("accept_dad", "0"), ("router_solicitations", "0")):
-            set_sysctl(f"net/ipv6/conf/default/{name}", value)
+        for name in ("accept_ra", "accept_dad", "router_solicitations"):
+            for scope in ("all", "default"):
+                set_sysctl(f"net/ipv6/conf/{scope}/{name}", "0")
         if message["forward"]:
             set_sysctl("net/ipv6/conf/all/forwarding", six)
 

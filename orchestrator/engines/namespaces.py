@@ -225,7 +225,9 @@ def _environment() -> dict[str, str]:
     """Nothing of the user's: hosts can read the environment that their agent was started with."""
     package = str(Path(__file__).parents[2])
     paths = [package, *(p for p in sys.path if p.endswith("-packages") and os.path.isdir(p))]
-    return {"PATH": os.defpath + ":/usr/sbin:/sbin", "LANG": "C.UTF-8", "PYTHONPATH": ":".join(paths)}
+    own = {"PATH": os.defpath + ":/usr/sbin:/sbin", "LANG": "C.UTF-8", "PYTHONPATH": ":".join(paths)}
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return own | kept  # an interpreter of one's own building may need the latter
 
 
 def _read_all(fd: int, deadline: float) -> str:
