@@ -22,9 +22,6 @@ from orchestrator.wire import Message
 
 _NETLINK_SOCK_DIAG = 4
 _CGROUPS = "/sys/fs/cgroup"
-# freezer, pids, memory, cpu and devices are what `pause`, limits and figures are about. Each move waits for
-# the kernel's readers (RCU), so that what only groups (net_cls, perf_event …) is left out.
-_CONTROLLERS = {"", "cpu", "cpuacct", "memory", "devices", "freezer", "pids", "blkio"}
 
 
 class Handler:
@@ -62,15 +59,11 @@ def _status(pid: int) -> dict[str, str]:
 
 
 def _cgroups(pid: int) -> list[str]:
-    """The cgroup.procs files of its cgroups (cgroups(7)); of version 1, those of the controllers that
-    count.
-    """
+    """The cgroup.procs files of all its cgroups, of both versions (cgroups(7))."""
     found = []
     for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers and not _CONTROLLERS.intersection(controllers.split(",")):
-            continue
-        folder = f"{_CGROUPS}/{controllers}" if controllers else _CGROUPS
+        folder = f"{_CGROUPS}/{controllers.removeprefix('name=')}" if controllers else _CGROUPS
         if not controllers and not os.path.exists(f"{_CGROUPS}/cgroup.procs"):
             folder = f"{_CGROUPS}/unified"  # both versions side by side
         procs = f"{folder}{path.rstrip('/')}/cgroup.procs"
