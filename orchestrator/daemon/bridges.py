@@ -72,7 +72,7 @@ class Bridges:
         bridge = self._bridge()
         first = network.bridges[0].index
         here, there = self.name(), self.name()
-        self._route.do([netlink.veth(here, there, master=first, peer_master=bridge.index)])
+        self._route.do([netlink.veth(here, there, master=first)])
         self._route.do([netlink.join(netlink.index(there), bridge.index)])
         network.bridges.append(bridge)
         return bridge

@@ -5,6 +5,7 @@
     a user       nothing                             the user                   none: "single"
     root         65,536 free ids                     one that is nobody's       the following
     root         no room (a container's own map)     nobody (65534)             none: "single"
+    "root"       a user's id only (unshare -r)       that user                  none: "single"
 
 Root is never mapped to root: a host could then write what belongs to the computer's root, core_pattern for
 one.
@@ -65,9 +66,19 @@ def _for_root() -> IdMap:
     taken = spans(_read("/etc/subuid")) + spans(_read("/etc/subgid"))
     uids = free_range(taken, _mapped("uid"))
     gids = free_range(taken, _mapped("gid"))
-    if uids is None or gids is None:
+    if uids is not None and gids is not None:
+        return IdMap((uids, RANGE), (gids, RANGE), "kernel")
+    if all(_is_mapped(_NOBODY, kind) for kind in ("uid", "gid")):
         return single(_NOBODY, _NOBODY)
-    return IdMap((uids, RANGE), (gids, RANGE), "kernel")
+    if _read("/proc/self/uid_map").split()[1:2] == ["0"]:
+        raise errors.EngineError(
+            "here root has no id but its own, and a host's root must not be the computer's"
+        )
+    return single(0, 0)  # a user who is called root in a namespace
+
+
+def _is_mapped(number: int, kind: str) -> bool:
+    return any(first <= number < first + count for first, count in _mapped(kind))
 
 
 def _user_name(uid: int) -> str:

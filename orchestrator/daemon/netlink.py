@@ -73,15 +73,14 @@ def veth(
     master: int,
     peer_namespace: int | None = None,
     peer_mac: str | None = None,
-    peer_master: int | None = None,
 ) -> Request:
     """Make a veth pair: `name` here, up and a port of bridge `master`; `peer` in another network namespace.
 
-    One queue each: the default is one for each processor that there could be, and costs 0.2 ms. A pair of two
-    bridges of this namespace has `peer_master`, and both ends up.
+    One queue each: the default is one for each processor that there could be, and costs 0.2 ms. The peer is
+    down; it could not be up before the other end exists.
     """
     queues = _attribute(_IFLA_NUM_TX_QUEUES, 1) + _attribute(_IFLA_NUM_RX_QUEUES, 1)
-    there = _link(0, 0 if peer_master is None else IFF_UP) + _attribute(_IFLA_IFNAME, peer) + queues
+    there = _link() + _attribute(_IFLA_IFNAME, peer) + queues
     if peer_namespace is not None:
         there += _attribute(_IFLA_NET_NS_FD, peer_namespace)
     if peer_mac:

@@ -14,9 +14,10 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from orchestrator import errors
 from orchestrator.daemon import sysc
 
 _TOPS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu")
@@ -32,7 +33,7 @@ _DEVICE_LINKS = {
 _REPLACED = ("hosts", "resolv.conf", "hostname", "shadow", "shadow-", "gshadow", "mtab")
 _READ_ONLY = sysc.MOUNT_ATTR_RDONLY | sysc.MOUNT_ATTR_NOSUID | sysc.MOUNT_ATTR_NODEV
 _QUIET = sysc.MS_NOSUID | sysc.MS_NODEV | sysc.MS_NOEXEC
-_BASE = "/tmp"  # any folder that is there will do: it is covered in the daemon's own mount namespace only
+_BASES = ("/mnt", "/media", "/srv", "/opt", "/tmp", "/var/tmp", "/run", "/home")
 HOSTS_FILE = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 _MAX_COPY = 1 << 20  # a file of /etc beyond this is no configuration
 
@@ -40,10 +41,13 @@ Needed = dict[str, int]  # path: an O_PATH descriptor of it
 
 
 def python_paths() -> list[str]:
-    """Folders and archives that imports may still come from, but those in the allow-list anyway."""
+    """Folders that imports may still come from, but those in the allow-list anyway.
+
+    One that others may not pass is useless to the lab's ids, but what is below it may be of use.
+    """
     package = str(Path(__file__).parent.parent)
     outside = [p for p in (package, *sys.path) if os.path.exists(p) and not _in_tops(p)]
-    found = sorted({os.path.realpath(p) for p in outside})
+    found = sorted({os.path.realpath(p) for p in outside if os.stat(p).st_mode & 0o005 == 0o005})
     return [p for p in found if not any(p != q and Path(p).is_relative_to(q) for q in found)]
 
 
@@ -59,25 +63,31 @@ def open_paths(paths: Sequence[str]) -> Needed:
     return {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in paths}
 
 
-def build(needed: Needed) -> None:
-    """Make the daemon's tree, with the template of a host's root in it; `leave` then makes it the root."""
+def choose_base(paths: Collection[str]) -> str:
+    """A folder to build on, which the daemon's mount namespace alone sees covered.
+
+    Any is good that has none of Python's files below it: some are imported meanwhile.
+    """
+    for base in _BASES:
+        if os.path.isdir(base) and not any(Path(p).is_relative_to(os.path.realpath(base)) for p in paths):
+            return base
+    raise errors.EngineError(f"none of {', '.join(_BASES)} can be mounted on")
+
+
+def build(base: str, needed: Needed) -> None:
+    """Make the daemon's tree, with the template of a host's root in it; `leave_for` makes it the root."""
     sysc.mount(None, "/", None, sysc.MS_REC | sysc.MS_PRIVATE)
-    sysc.mount("lab", _BASE, "tmpfs", sysc.MS_NOSUID | sysc.MS_NODEV, "mode=755,size=256m")
+    sysc.mount("lab", base, "tmpfs", sysc.MS_NOSUID | sysc.MS_NODEV, "mode=755,size=256m")
     for folder in ("tpl", "ro", "host", "root", "proc", "sys", "tmp", "lab"):
-        os.mkdir(f"{_BASE}/{folder}")
-    _template(f"{_BASE}/tpl")
-    _programs()
-    _devices(f"{_BASE}/ro/dev")
+        os.mkdir(f"{base}/{folder}")
+    _template(f"{base}/tpl")
+    _programs(base)
+    _devices(base)
     for path, fd in needed.items():
-        _show(path, fd)
+        _show(base, path, fd)
     # A host's proc and sysfs may be mounted only while one is fully visible here (mount_too_revealing()).
-    sysc.mount("proc", f"{_BASE}/proc", "proc", _QUIET)
-    sysc.mount("sys", f"{_BASE}/sys", "sysfs", _QUIET | sysc.MS_RDONLY)
-
-
-def leave() -> None:
-    """Leave the computer's files behind: this process and all others of its mount namespace."""
-    leave_for(_BASE)
+    sysc.mount("proc", f"{base}/proc", "proc", _QUIET)
+    sysc.mount("sys", f"{base}/sys", "sysfs", _QUIET | sysc.MS_RDONLY)
 
 
 def leave_for(root: str) -> None:
@@ -88,15 +98,15 @@ def leave_for(root: str) -> None:
     os.chdir("/")
 
 
-def _programs() -> None:
+def _programs(base: str) -> None:
     for top in _TOPS:
         if os.path.islink(f"/{top}"):
             for place in ("tpl", "."):
-                os.symlink(os.readlink(f"/{top}"), f"{_BASE}/{place}/{top}")
+                os.symlink(os.readlink(f"/{top}"), f"{base}/{place}/{top}")
         elif os.path.isdir(f"/{top}"):
-            os.makedirs(f"{_BASE}/tpl/{top}", exist_ok=True)
-            _bind_read_only(f"/{top}", f"{_BASE}/ro/{top}")
-            os.symlink(f"ro/{top}", f"{_BASE}/{top}")
+            os.makedirs(f"{base}/tpl/{top}", exist_ok=True)
+            _bind_read_only(f"/{top}", f"{base}/ro/{top}")
+            os.symlink(f"ro/{top}", f"{base}/{top}")
 
 
 def _bind_read_only(source: str, target: str) -> None:
@@ -109,10 +119,10 @@ def _bind_read_only(source: str, target: str) -> None:
     sysc.mount_setattr(target, _READ_ONLY)
 
 
-def _show(path: str, fd: int) -> None:
+def _show(base: str, path: str, fd: int) -> None:
     """Have a folder of Python's at its own path in the daemon's tree; what was imported needs it not."""
     with contextlib.suppress(OSError):
-        _bind_read_only(f"/proc/self/fd/{fd}", _BASE + path)
+        _bind_read_only(f"/proc/self/fd/{fd}", base + path)
     os.close(fd)
 
 
@@ -214,8 +224,9 @@ def folders_of(source: str, target: str, depth: int) -> None:
                 folders_of(entry.path, place, depth - 1)
 
 
-def _devices(dev: str) -> None:
+def _devices(base: str) -> None:
     """A /dev of binds, as mknod is refused in a user namespace; read-only, as all hosts have this one."""
+    dev = f"{base}/ro/dev"
     os.mkdir(dev)
     sysc.mount("dev", dev, "tmpfs", sysc.MS_NOSUID, "mode=755,size=64k")
     for name in _DEVICES:
@@ -227,7 +238,7 @@ def _devices(dev: str) -> None:
         os.symlink(target, f"{dev}/{name}")
     for folder in ("pts", "shm"):
         os.mkdir(f"{dev}/{folder}")
-    os.symlink("ro/dev", f"{_BASE}/dev")
+    os.symlink("ro/dev", f"{base}/dev")
     sysc.mount(None, dev, None, sysc.MS_BIND | sysc.MS_REMOUNT | sysc.MS_RDONLY | sysc.MS_NOSUID)
 
 

@@ -84,8 +84,8 @@ def build(meanwhile: Callable[[], object]) -> tuple[NamespacesMaker, socket.sock
     from orchestrator.daemon import bridges
     from orchestrator.daemon.namespaces import NamespacesMaker
 
-    fork.answer()
-    fork.request({"do": "leave"})
+    base = fork.answer()[0]["base"]
+    fork.request({"do": "leave", "base": base})
     os.chdir("/")
     _become_root()
     socket.sethostname("lab")
@@ -103,15 +103,17 @@ def _listen() -> socket.socket:
 
 def _build_root(_: Message, __: Sequence[int]) -> zygote.Answer:
     """In the zygote: as the user open what only the user may, then as the lab's root build the tree."""
-    needed = roots.open_paths(roots.python_paths())
+    paths = roots.python_paths()
+    needed = roots.open_paths(paths)
     _become_root()
-    roots.build(needed)
-    return {}, ()
+    base = roots.choose_base(paths)
+    roots.build(base, needed)
+    return {"base": base}, ()
 
 
-def _leave_root(_: Message, __: Sequence[int]) -> zygote.Answer:
+def _leave_root(message: Message, _: Sequence[int]) -> zygote.Answer:
     """In the zygote, when the daemon has all that it needs of the computer's files."""
-    roots.leave()
+    roots.leave_for(message["base"])
     return {}, ()
 
 
