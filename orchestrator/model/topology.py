@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from orchestrator.model.steps import Scenario
+
 Role = Literal["client", "server"]
 EngineChoice = Literal["auto", "namespaces", "docker", "fake"]
 
@@ -93,6 +95,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[Network, ...] = ()
     routers: tuple[Router, ...] = ()
     hosts: tuple[Host, ...] = ()
+    scenarios: tuple[Scenario, ...] = ()
     path: str = ""
     folder: str = ""
     digest: str = ""  # sha256 of the file's bytes: what a confirmation is bound to

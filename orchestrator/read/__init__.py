@@ -40,6 +40,8 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
     from orchestrator.read.hosts import HostReader
     from orchestrator.read.nodes import START, Mapping, Scalar, compose
     from orchestrator.read.schema import LAB
+    from orchestrator.read.steps import read_scenarios
+    from orchestrator.read.words import Source
 
     findings = Findings(path)
     root = compose(text, findings)
@@ -53,6 +55,7 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
     draft = Draft(root, kept, findings)
     reader = HostReader(draft, folder)
     hosts = [reader.host(one) for one in draft.members.values() if not one.router]
+    scenarios = read_scenarios(kept, draft, Source(text.decode("utf-8-sig")))
     findings.raise_if_any()
     name, engine = text_of(kept, "name"), text_of(kept, "engine")
     return Topology(
@@ -61,6 +64,7 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
         networks=draft.networks(),
         routers=draft.routers(),
         hosts=tuple(host for host in hosts if host is not None),
+        scenarios=scenarios,
         path=os.path.abspath(path),
         folder=os.path.realpath(folder),
         digest=hashlib.sha256(text).hexdigest(),

@@ -6,7 +6,7 @@ The kept part is read on by build.py, so that mistakes of structure and of sense
 from __future__ import annotations
 
 from orchestrator.read.findings import Findings, shown
-from orchestrator.read.kinds import Either, Kind, ListOf, MapOf, Nothing, Record, Text
+from orchestrator.read.kinds import Again, Either, Kind, ListOf, MapOf, Nothing, Record, Text
 from orchestrator.read.nodes import Mapping, Node, Scalar, Sequence
 
 
@@ -29,6 +29,8 @@ def check(node: Node, kind: Kind, name: str, findings: Findings) -> Node | None:
 
 def _option(node: Node, kind: Kind) -> Kind | None:
     """Which of the kinds has this node's form."""
+    if isinstance(kind, Again):
+        return _option(node, kind.of())
     if isinstance(kind, Either):
         return next((option for option in kind.options if _option(node, option)), None)
     if isinstance(node, Scalar):
@@ -39,6 +41,8 @@ def _option(node: Node, kind: Kind) -> Kind | None:
 
 
 def _forms(kind: Kind) -> list[str]:
+    if isinstance(kind, Again):
+        return _forms(kind.of())
     if isinstance(kind, Either):
         return [form for option in kind.options for form in _forms(option)]
     names = {Text: "a value", ListOf: "a list", MapOf: "a mapping", Record: "a mapping"}
@@ -103,21 +107,31 @@ def _map(node: Mapping, kind: MapOf, name: str, findings: Findings) -> Node:
 
 def _record(node: Mapping, kind: Record, findings: Findings) -> Node:
     kept = []
+    if len(node.entries) < kind.least:
+        findings.add(node, f"{kind.what} is an empty mapping", f"write it as `{kind.example}`")
     for key, value in node.entries:
-        field = kind.fields.get(key.text)
-        if field is None:
-            hint = findings.meant(key.text, list(kind.fields)) or f"it may have {_known(kind)}"
-            findings.add(key, f"{kind.what} has no {shown(key.text)}", hint)
-        elif field.later or field.kind is None:
-            findings.add(key, f"`{key.text}` is not supported yet", "leave it out")
-        else:
-            checked = check(value, field.kind, f"`{key.text}`", findings)
-            if checked is not None:
-                kept.append((key, checked))
+        checked = _field(key, value, kind, findings)
+        if checked is not None:
+            kept.append((key, checked))
     for name, field in kind.fields.items():
         if field.required and all(key.text != name for key, _ in node.entries):
             findings.add(node, f"{kind.what} without `{name}`", _example(name, field.kind))
     return node._replace(entries=tuple(kept))
+
+
+def _field(key: Scalar, value: Node, kind: Record, findings: Findings) -> Node | None:
+    """The well-formed part of one entry of a record."""
+    field = kind.fields.get(key.text)
+    if field is None and kind.rest is not None:
+        return check(value, kind.rest, shown(key.text), findings)
+    if field is None:
+        hint = findings.meant(key.text, list(kind.fields)) or f"it may have {_known(kind)}"
+        findings.add(key, f"{kind.what} has no {shown(key.text)}", hint)
+    elif field.later or field.kind is None:
+        findings.add(key, f"`{key.text}` is not supported yet", "leave it out")
+    else:
+        return check(value, field.kind, f"`{key.text}`", findings)
+    return None
 
 
 def _known(kind: Record) -> str:

@@ -34,6 +34,7 @@ class Findings:
     def __init__(self, path: str) -> None:
         self.path = shown(path)[1:-1] if len(path) <= LONGEST_SHOWN else _harmless(path)
         self._found: dict[tuple[int, int, str], None] = {}
+        self._lines: set[int] = set()
         self._left_out = 0
         self._compared = 0
 
@@ -42,10 +43,15 @@ class Findings:
 
     def add(self, at: Place, text: str, hint: str = "") -> None:
         """`text` says what is wrong, `hint` what was probably meant or what to do."""
+        self._lines.add(at.line)
         if len(self._found) >= MOST_SHOWN:
             self._left_out += 1
             return
         self._found[(at.line, at.column, f"{text}; {hint}" if hint else text)] = None
+
+    def near(self, at: Place, lines: int) -> bool:
+        """Whether something is wrong there or in the next lines: it may be why something is missing."""
+        return any(line in self._lines for line in range(at.line, at.line + lines + 1))
 
     def meant(self, word: str, options: Collection[str]) -> str:
         """`did you mean …` where one of the options is close to the word, else nothing."""

@@ -8,6 +8,7 @@ subnets, names that must exist) is build.py's.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,20 +118,23 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Keys that are known beforehand."""
+    """Keys that are known beforehand. With `rest` others may be there too: names chosen by the user."""
 
     what: str  # "a host"
     fields: dict[str, Field] = field(default_factory=dict)
     example: str = ""
+    rest: Kind | None = None
+    least: int = 0
 
     def json(self) -> Json:
-        """A JSON object with these keys and no others."""
+        """A JSON object with these keys and no others (but `rest`)."""
         required = [name for name, one in self.fields.items() if one.required]
         return {
             "type": "object",
             "properties": {name: one.json() for name, one in self.fields.items()},
-            "additionalProperties": False,
+            "additionalProperties": self.rest.json() if self.rest else False,
             **({"required": required} if required else {}),
+            **({"minProperties": self.least} if self.least else {}),
         }
 
 
@@ -146,4 +150,17 @@ class Either:
         return {"anyOf": [option.json() for option in self.options]}
 
 
-Kind = Text | Nothing | ListOf | MapOf | Record | Either
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """A kind that holds others of itself; the schema has it once, under `$defs`."""
+
+    name: str
+    of: Callable[[], Kind]
+    example: str = ""
+
+    def json(self) -> Json:
+        """A reference to it."""
+        return {"$ref": f"#/$defs/{self.name}"}
+
+
+Kind = Text | Nothing | ListOf | MapOf | Record | Either | Again

@@ -142,8 +142,20 @@ def _syntax(error: Exception, text: str, findings: Findings) -> None:
                 findings.add(At(number, tab.end()), "a tab: lab files are indented by spaces")
         return
     problem = str(getattr(error, "problem", None) or error).splitlines()[0]
-    cure = next((cure for words, cure in _CURES if words in problem), "")
+    line = lines[at.line - 1] if at.line <= len(lines) else ""
+    cure = _cure_here(line, at.column - 1) or next((cure for words, cure in _CURES if words in problem), "")
     findings.add(at, f"this is no YAML: {problem}", cure)
+
+
+def _cure_here(line: str, column: int) -> str:
+    """What to do about what YAML stumbled over, where its own words do not tell."""
+    if line[column - 1 : column + 1] == "${":
+        return "a `${…}` inside `{ }` or `[ ]` needs quotes"
+    if line[column - 1 : column + 1] in (">=", "> "):
+        return "a text that begins so needs quotes"
+    if line[column : column + 2] == ": ":
+        return "a text with `: ` in it needs quotes"
+    return ""
 
 
 class _Open:
@@ -197,7 +209,8 @@ class _Composer:
 
     def _tag(self, event: Any, at: At) -> None:
         if event.tag not in _PLAIN_TAGS:
-            self.findings.add(at, f"the tag {shown(event.tag)} is not read here", "leave it out")
+            hint = "put it in quotes" if event.tag.startswith("!=") else "leave it out"
+            self.findings.add(at, f"the tag {shown(event.tag)} is not read here", hint)
 
     def _begin(self, new: _Open) -> None:
         if len(self._open) >= MOST_DEEP:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.read.kinds import Either, Field, Json, ListOf, MapOf, Nothing, Record, Text
+from orchestrator.read.scenario_schema import DEFINITIONS, SCENARIOS
 
 MOST_HOSTS = 20_000  # of one lab, counted out; what the plan was measured with
 
@@ -261,7 +262,7 @@ LAB = Record(
         "machines": Field(doc="The computers that the hosts are spread over.", later=True),
         "place": Field(doc="Which host is on which machine.", later=True),
         "fabric": Field(doc="What joins networks across machines.", later=True),
-        "scenarios": Field(doc="Scripted lessons and tests.", later=True),
+        "scenarios": Field(doc="Scripted lessons and tests, by name.", kind=SCENARIOS),
     },
 )
 
@@ -273,4 +274,5 @@ def json_schema() -> Json:
         "title": "lab.yaml",
         "description": "A lab: networks, routers and hosts, and what they listen on and connect to.",
         **LAB.json(),
+        "$defs": {name: kind.json() for name, kind in DEFINITIONS.items()},
     }

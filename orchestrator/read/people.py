@@ -1,0 +1,61 @@
+"""Who may be named in a scenario: hosts and routers by the names that they have in the running lab."""
+
+from __future__ import annotations
+
+from orchestrator.read.build import Draft, Joined
+from orchestrator.read.findings import Findings, shown
+from orchestrator.read.values import NAME
+from orchestrator.read.words import Word
+
+RUN_PROGRAM = "run"  # HOST.run: what `run:` of a host starts
+
+
+class People:
+    """The hosts and routers of a lab file."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._names = draft.names
+        self._members = draft.members
+        self._written = draft.written_names
+
+    def host(
+        self, word: Word, findings: Findings, *, itself: str | None = None, others: tuple[str, ...] = ()
+    ) -> str | None:
+        """The name as the running lab has it. `itself`: for whom `localhost` is allowed; `others`: what else
+        might have been meant. None after a diagnostic."""
+        if word.text == "localhost" and itself is not None:
+            return word.text
+        found = self._names.get(word.text.lower())
+        if found is not None:
+            return _running_name(found, word.text)
+        many = self._members.get(word.text)
+        if many is not None and many.times > 1:
+            names = f"{shown(f'{many.name}-1')} … {shown(f'{many.name}-{many.times}')}"
+            findings.add(word, f"{shown(word.text)} is {many.times} hosts", f"name one of {names}")
+        elif word.text not in self._written:
+            hint = findings.meant(word.text, [*others, *self._written])
+            findings.add(word, f"there is no host {shown(word.text)}", hint)
+        return None
+
+    def split(self, word: Word, findings: Findings) -> tuple[str | None, str | None]:
+        """`alice.call` → (alice, call), `call` → (None, call). (None, None) after a diagnostic."""
+        host, dot, name = word.text.rpartition(".")
+        if not NAME.fullmatch(name) or (dot and not host):
+            findings.add(word, f"{shown(word.text)} is no name", "a name is written as `alice.call`")
+            return None, None
+        if not dot:
+            return None, name
+        known = self.host(word._replace(text=host), findings)
+        return (known, name) if known else (None, None)
+
+    def runs(self, host: str) -> bool:
+        """Whether the lab file gives it a program."""
+        found = self._names.get(host.lower())
+        return found is not None and found.node.get("run") is not None
+
+
+def _running_name(one: Joined, text: str) -> str:
+    """Names are looked up without regard to case."""
+    if one.times == 1:
+        return one.name
+    return f"{one.name}-{text.rpartition('-')[2]}"

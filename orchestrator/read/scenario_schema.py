@@ -1,0 +1,231 @@
+"""Scenarios in the description of lab.yaml: which keys there are, and what form their values have.
+
+Nearly every value may be `${…}`, so what is in it is not judged here, but by steps.py, after variables have
+been put in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.read.kinds import Again, Either, Field, Kind, ListOf, MapOf, Nothing, Record, Text
+
+SCENARIO_NAME = Text(
+    what="name of a scenario",
+    pattern="[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?",
+    example="first-call",
+    hint="a scenario's name is at most 63 letters, digits, `-`, `_`, `.`, with none of these at either end",
+    whole=(0, None),
+    flag=True,
+)
+VARIABLE = Text(
+    what="name of a variable",
+    pattern="[A-Za-z_][A-Za-z0-9_]*",
+    example="size",
+    hint="a variable's name is letters, digits and `_`, not beginning with a digit",
+)
+TEXT = Text(what="text", pattern=r"[^\x00]*", example="text", real=(-1e300, 1e300), flag=True)
+MAYBE = Either(options=(Nothing(), TEXT), example="call")
+VARIABLES = MapOf(key=VARIABLE, value=Either(options=(Nothing(), TEXT), example="3"), example="{size: 3}")
+
+
+def _text(doc: str, example: str) -> Field:
+    return Field(doc=doc, kind=replace(TEXT, example=example))
+
+
+def _maybe(doc: str, example: str) -> Field:
+    return Field(doc=doc, kind=Either(options=(Nothing(), replace(TEXT, example=example)), example=example))
+
+
+ON = "on the descriptor of that name; nothing: the only one that the host has open"
+CALL_FIELDS = {
+    "socket": _maybe("socket(2): `tcp` or `udp`.", "tcp"),
+    "bind": _maybe(f"bind(2) to `address`, {ON}.", "door"),
+    "listen": _maybe("listen(2) on a bound descriptor; with an `address` socket, bind and listen.", "door"),
+    "accept": _maybe(f"accept(2), {ON}; `as` names the new one.", "door"),
+    "connect": _maybe("connect(2) `to` HOST:PORT; without a descriptor it makes one.", "call"),
+    "send": _maybe(f"Send `text`, the bytes of `hex`, or `size` bytes, {ON}.", "call"),
+    "recv": _maybe(f"Receive once, `size` bytes, `until` a text, or `all`, {ON}.", "call"),
+    "shutdown": _maybe(f"shutdown(2), {ON}.", "call"),
+    "close": _maybe(f"close(2), {ON}; of a `fork`: ends the child.", "call"),
+    "reset": _maybe(f"Close with RST (SO_LINGER of 0), {ON}.", "call"),
+    "set": _maybe(f"setsockopt(2) of `option` to `value`, {ON}.", "call"),
+    "get": _maybe(f"getsockopt(2) of `option`, {ON}.", "call"),
+    "poll": _maybe(f"What poll(2) says at once, {ON}.", "call"),
+    "dup": _maybe(f"dup(2), {ON}; `as` names the copy.", "call"),
+    "fork": Field(
+        doc="fork(2): a child that holds these descriptors and does nothing; `as` names it.",
+        kind=Either(
+            options=(Nothing(), replace(TEXT, example="call"), ListOf(item=TEXT, example="[door, call]")),
+            example="call",
+        ),
+    ),
+    "tls": _maybe(f"A TLS handshake, {ON}.", "call"),
+    "http": _maybe(f"An HTTP request, {ON}.", "call"),
+    "run": Field(
+        doc="A program in the host, to its end.",
+        kind=Either(
+            options=(
+                replace(TEXT, example="curl http://web/"),
+                ListOf(item=TEXT, example="[curl, http://web/]", least=1),
+            ),
+            example="curl http://web/",
+        ),
+    ),
+    "wait": _text("Join the step of that name of this host, which was left running.", "answer"),
+}
+ARGUMENT_FIELDS = {
+    "kind": _text("Of `socket`: `tcp` or `udp`.", "tcp"),
+    "family": _text("`4`, `6` or `dual` (IPv6 that takes IPv4 too).", "dual"),
+    "address": _text(
+        "Of `bind`, `listen`: `:80`, `10.20.2.80:80`, `[::]:80`, or the host's own name.", ":80"
+    ),
+    "backlog": _text("Of `listen`: how many may wait for accept (the kernel takes one more).", "2"),
+    "to": _text("Of `connect`: `web:80`, `10.20.2.80:80` or `[fd20:2::80]:80`.", "web:80"),
+    "blocking": _text("`no`: a call that would have to wait fails with EAGAIN or EINPROGRESS.", "no"),
+    "text": _text("Of `send`: what to send.", "hello"),
+    "hex": _text("Of `send`: what to send, two digits a byte.", "16 03 01"),
+    "size": _text("Of `send` and `recv`: how many bytes, `1000` or `10MB` (powers of 1024).", "10MB"),
+    "until": _text("Of `recv`: receive up to this text and not a byte more.", "end"),
+    "all": _text("Of `recv`: `yes`: receive until the other end closes.", "yes"),
+    "how": _text("Of `shutdown`: `read`, `write` or `both`.", "write"),
+    "option": _text("Of `set` and `get`: a socket option by its C name.", "SO_RCVBUF"),
+    "value": _text("Of `set`: a number; `1,0` for SO_LINGER; a text for a few.", "4096"),
+    "side": _text("Of `tls`: `client` or `server`; else as the connection was made.", "client"),
+    "server_name": _text("Of `tls`: the name that a client asks for (SNI).", "shop.example"),
+    "method": _text("Of `http`: `GET` and so on.", "GET"),
+    "path": _text("Of `http`: what is asked for.", "/index.html"),
+    "headers": Field(
+        doc="Of `http`: more header lines.", kind=MapOf(key=TEXT, value=MAYBE, example="{Accept: '*/*'}")
+    ),
+    "body": _text("Of `http`: what follows the header.", "a=b"),
+    "pace": _text("Of `http`: `100ms/byte` sends one byte each 100 ms.", "100ms/byte"),
+}
+COMMON_FIELDS = {
+    "as": _text("A name for what the step makes, and for the step itself.", "call"),
+    "fails": _text(
+        "What it must fail with: `ECONNREFUSED`, `timeout`; of `run` the exit code.", "ECONNREFUSED"
+    ),
+    "timeout": _text("How long it may take; 5 s unless given.", "10s"),
+    "times": _text("So often at once; `as` then names NAME-1, NAME-2 …", "1000"),
+    "background": _text("`yes`: the next step begins at once; `wait` joins it.", "yes"),
+}
+CALL = Record(
+    what="a call",
+    example='{send: call, text: "hello"}',
+    fields={**CALL_FIELDS, **ARGUMENT_FIELDS, **COMMON_FIELDS},
+)
+
+SUBJECT_FIELDS = {
+    "connection": _text(
+        "By a descriptor of one end, `alice.call`, or by both ends, `alice -> web:80`.", "alice.call"
+    ),
+    "listener": _text("`web:80`, or by its descriptor.", "web:80"),
+    "counter": _text(
+        "As nstat(8) names it, as the difference since the scenario began.", "web.TcpExtListenDrops"
+    ),
+    "log": _text("What a host's program and logs have said since the scenario began.", "shop"),
+    "received": _text("What was received on a descriptor.", "alice.call"),
+    "step": _text("A step by the name that `as` gave it.", "alice.call"),
+}
+END_FIELDS = (
+    *("host", "address", "port", "rx_queue", "tx_queue", "timer", "timer_seconds", "retransmits"),
+    *("uid", "inode", "pid", "process", "fd", "holders", "family", "mapped", "peer_address", "peer_port"),
+)
+CHECK_FIELDS = {
+    "client": _text(
+        "The state of the client's end: `ESTABLISHED`, `FIN_WAIT2|TIME_WAIT`, `none`.", "ESTABLISHED"
+    ),
+    "server": _text("The state of the server's end; `none`: it has no row.", "ESTABLISHED"),
+    **{
+        f"{end}.{field}": _text(f"`{field}` of that end, as in `lab conns --json`.", "0")
+        for end in ("client", "server")
+        for field in END_FIELDS
+    },
+    "status": _text("`joined`, `client-only` …; `none`: there is no row.", "joined"),
+    "accepted": _text("Of a connection: `false` while it waits in the accept queue.", "true"),
+    "roles_by": _text("How it is known which end is the client.", "listener"),
+    "via": _text("The router that translated it.", "edge"),
+    "count": _text("How many rows (of a log: lines) there are of which all else holds.", "'>=2'"),
+    "state": _text("Of a listener: `LISTEN` or `none`.", "LISTEN"),
+    "queue": _text("Of a listener: how many wait for accept.", "3"),
+    "limit": _text("Of a listener: the backlog that is in force.", "2"),
+    "address": _text("Of a listener: `*` or an address.", "'*'"),
+    "pid": _text("Of a listener: the first process that holds it.", "7"),
+    "process": _text("Of a listener: that one's name.", "agent"),
+    "fd": _text("Of a listener: its descriptor there.", "3"),
+    "holders": _text("Of a listener: how many hold it.", "1"),
+    "difference": _text("Of a counter: by how much it has grown.", "'>=1'"),
+    "text": _text("Of what was received: all of it.", "hello"),
+    "contains": _text("A text in what was received, a log line, a program's output.", "hello"),
+    "matches": _text("A regular expression found there.", "'^HTTP/1.1 200'"),
+    "bytes": _text("Of what was received: how much.", "5"),
+    "eof": _text("Of what was received: whether the end of the stream was seen.", "true"),
+    "result": _text("Of a step: what the call returned; of `run` the exit code.", "5"),
+    "errno": _text("Of a step: `ECONNRESET` …, `none`.", "ECONNRESET"),
+    "duration": _text("Of a step: how long it took, `2s +-50ms`.", "2s +-50ms"),
+    "running": _text("Of a step: whether it has not ended yet.", "true"),
+}
+EXPECT = Record(
+    what="an expectation",
+    example="{connection: alice.call, client: ESTABLISHED}",
+    fields={
+        **SUBJECT_FIELDS,
+        **CHECK_FIELDS,
+        "within": _text("Until when it must have been so once; 1 s unless given.", "1s"),
+        "for": _text("How long it must be so, from now on without a break.", "200ms"),
+        "first to close": Field(doc="Which end sent FIN or RST first.", later=True),
+        "closed by": Field(doc="`FIN`, `RST` or `timeout`.", later=True),
+        "retransmits": Field(doc="How often a segment was sent again.", later=True),
+        "after": Field(doc="How long after which step.", later=True),
+    },
+)
+
+_AGAIN = Again(name="step", of=lambda: STEP, example="alice: connect web:80 as call")
+STEPS = ListOf(item=_AGAIN, example="[alice: connect web:80 as call]")
+_HOST_OR_PROGRAM = "A host, or its program: `web`, `web.run`, `web.NAME`"
+STEP_FIELDS: dict[str, Field] = {
+    "wait": _text("Let time pass (`2s`), or join a step that was left running (`alice.answer`).", "2s"),
+    "parallel": Field(doc="Steps that begin together.", kind=replace(STEPS, least=1)),
+    "repeat": _text("So many times over: the `steps` beside it.", "3"),
+    "steps": Field(doc="The steps of `repeat`.", kind=replace(STEPS, least=1)),
+    "note": _text("Words for whoever watches.", "the queue is full now"),
+    "expect": Field(doc="What is to be seen.", kind=EXPECT),
+    "pause": _text(f"{_HOST_OR_PROGRAM}; it stands still until `resume`, or `for` so long.", "web"),
+    "for": _text("Of `pause`: how long.", "2s"),
+    "resume": _text(f"{_HOST_OR_PROGRAM}: go on.", "web"),
+    "kill": _text(f"{_HOST_OR_PROGRAM}. A host is gone as if its power was cut.", "web.run"),
+    "signal": _text("Of `kill` of a program: `TERM`; `KILL` unless given.", "TERM"),
+    "cut": Field(doc="Cut a link.", later=True),
+    "heal": Field(doc="Take back cuts and impairments.", later=True),
+    "link": Field(doc="Impair a link.", later=True),
+}
+STEP: Record = Record(
+    what="a step",
+    example="alice: connect web:80 as call",
+    fields=STEP_FIELDS,
+    rest=Either(options=(replace(TEXT, example="connect web:80 as call"), CALL), example="connect web:80"),
+    least=1,
+)
+
+SCENARIO = Record(
+    what="a scenario",
+    example="{steps: [alice: connect web:80 as call]}",
+    fields={
+        "title": _text("What it shows, in a line.", "The accept queue is full"),
+        "variables": Field(doc="Values that `${NAME}` stands for.", kind=VARIABLES),
+        "table": Field(
+            doc="Rows of values: the scenario runs once for each.",
+            kind=ListOf(item=VARIABLES, example="[{size: 1}, {size: 10}]", least=1),
+        ),
+        "setup": Field(doc="Steps before it.", kind=STEPS),
+        "steps": Field(
+            doc="What is done and expected, in order.", kind=replace(STEPS, least=1), required=True
+        ),
+        "cleanup": Field(doc="Steps after it, whatever happened.", kind=STEPS),
+    },
+)
+SCENARIOS: Kind = MapOf(
+    key=SCENARIO_NAME, value=SCENARIO, example="{first-call: {steps: [alice: connect web:80]}}"
+)
+DEFINITIONS = {"step": STEP}
