@@ -1,6 +1,8 @@
 """sock_diag(7): what the tables of /proc do not say: cookies, and the accept queue's limit.
 
-A dump is read whole over a netlink socket that was opened in the host's network namespace and is kept.
+A dump is read whole over a netlink socket that was opened in the host's network namespace and is kept. Each
+passes over every socket of the computer where namespaces share one hash table, which can take half a second:
+so both families are asked for in one, by the older of two requests (TCPDIAG_GETSOCK; linux/inet_diag.h).
 Messages of one kind have one length, so columns are copied with strides, many records at a time.
 """
 
@@ -13,13 +15,12 @@ import struct
 from orchestrator import errors
 
 RECORD = 58  # struct "<BBHH16s16sIIIQ": see docs/architecture.md
-_SOCK_DIAG_BY_FAMILY = 20
+_TCPDIAG_GETSOCK = 18
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _ALL_STATES = 0xFFF  # bits 1–11; SYN_RECV includes request sockets (net/ipv4/inet_diag.c)
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr
-# nlmsghdr; inet_diag_req_v2: family, protocol, ext, pad, states; inet_diag_sockid: all zero
-_REQUEST = struct.Struct("=IHHIIBBBBI48x")
+_REQUEST = struct.Struct("=IHHII52xII")  # nlmsghdr; inet_diag_req: all zero, then states, dbs
 _SECONDS = 10
 _BUFFER = 1 << 18
 # record offset ← message offset, byte by byte: nlmsghdr (16), then struct inet_diag_msg (linux/inet_diag.h).
@@ -41,7 +42,7 @@ def dump(sock: socket.socket) -> bytes:
     """Records of all TCP sockets of both families in the socket's namespace, also of those that listen."""
     sock.settimeout(_SECONDS)
     try:
-        return b"".join((_family(sock, socket.AF_INET), _family(sock, socket.AF_INET6)))
+        return _dumped(sock)
     except OSError as error:
         raise errors.ObservationError(f"sock_diag: {error}") from error
 
@@ -51,11 +52,10 @@ def cookies(records: bytes) -> list[int]:
     return [cookie for (cookie,) in struct.iter_unpack("<50xQ", records)]
 
 
-def _family(sock: socket.socket, family: int) -> bytes:
+def _dumped(sock: socket.socket) -> bytes:
     number = int.from_bytes(os.urandom(4), "little")
     flags = _NLM_F_REQUEST | _NLM_F_DUMP
-    fields = (_REQUEST.size, _SOCK_DIAG_BY_FAMILY, flags, number, 0, family, socket.IPPROTO_TCP, 0, 0)
-    sock.send(_REQUEST.pack(*fields, _ALL_STATES))
+    sock.send(_REQUEST.pack(_REQUEST.size, _TCPDIAG_GETSOCK, flags, number, 0, _ALL_STATES, 0))
     found = bytearray()
     buffer = bytearray(_BUFFER)
     while True:
@@ -69,7 +69,7 @@ def _take(data: memoryview, number: int, found: bytearray) -> bool:
     length, kind, _, sequence, _ = _HEADER.unpack_from(data)
     if sequence != number:
         return False
-    if kind == _SOCK_DIAG_BY_FAMILY and _uniform(data, length):
+    if kind == _TCPDIAG_GETSOCK and _uniform(data, length):
         _columns(data, length, found)
         return False
     return _walk(data, found)
@@ -83,18 +83,20 @@ def _uniform(data: memoryview, length: int) -> bool:
 
 
 def _walk(data: memoryview, found: bytearray) -> bool:
-    """One message after the other: for datagrams of several kinds."""
-    at = 0
-    while at + _HEADER.size <= len(data):
+    """One message after the other, those of one length put together: for datagrams of several kinds."""
+    at, ended = 0, False
+    lengths: dict[int, list[memoryview]] = {}
+    while at + _HEADER.size <= len(data) and not ended:
         length, kind, _, _, _ = _HEADER.unpack_from(data, at)
-        if kind == _NLMSG_DONE:
-            return True
         if kind == _NLMSG_ERROR:
             raise OSError(-struct.unpack_from("=i", data, at + 16)[0], "the kernel refuses")
-        if kind == _SOCK_DIAG_BY_FAMILY and length >= _LEAST:
-            _columns(data[at : at + length], length, found)
+        ended = kind == _NLMSG_DONE
+        if kind == _TCPDIAG_GETSOCK and length >= _LEAST:
+            lengths.setdefault(length, []).append(data[at : at + length])
         at += max(_HEADER.size, (length + 3) & ~3)
-    return False
+    for length, messages in lengths.items():
+        _columns(memoryview(b"".join(messages)), length, found)
+    return ended
 
 
 def _columns(data: memoryview, length: int, found: bytearray) -> None:

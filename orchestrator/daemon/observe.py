@@ -81,7 +81,7 @@ def _tables(host: Host) -> Part | None:
         part.tcp6 = _read(host, "net/tcp6", optional=True)
     except OSError:
         return None
-    if host.made.diag is not None:
+    if host.made.diag is not None and _any(part):
         try:
             part.diag = diag.dump(host.made.diag)
         except errors.ObservationError:
@@ -90,6 +90,11 @@ def _tables(host: Host) -> Part | None:
     if host.masquerades or host.spec.get("kind") == "router":
         part.translations = translate.rows(host)
     return part
+
+
+def _any(part: Part) -> bool:
+    """Has the host any socket? Its tables' first lines are headings."""
+    return part.tcp.count(b"\n", 0, 1000) > 1 or part.tcp6.count(b"\n", 0, 1000) > 1
 
 
 def _read(host: Host, name: str, optional: bool = False) -> bytes:

@@ -89,6 +89,26 @@ def test_diag_says_what_ss_says(daemon: Daemon) -> None:
     assert socket.inet_ntoa(four[4][:4]) == LOCAL
 
 
+def test_many_of_both_families_mixed(daemon: Daemon) -> None:
+    daemon.make("a")
+    listening = [{"address": "::", "port": 80, "dual": True}, {"address": LOCAL, "port": 81}]
+    daemon.channel.call("listen", host="a", listen=listening)
+    ends = (("::1", 80), (LOCAL, 80), (LOCAL, 81))
+    wanted = [{"host": "a", "address": address, "port": port, "times": 300} for address, port in ends]
+    assert daemon.channel.call("connect", host="a", connect=wanted)["connected"] == 900
+    until(lambda: daemon.channel.call("hosts")["hosts"][0]["accepted"] == 900)
+    part = snapshot(daemon)[0]["a"]
+    rows = [line.split() for name in ("tcp", "tcp6") for line in part.sections[name].decode().splitlines()]
+    said = {
+        int(row[9]): (int(row[1][-4:], 16), int(row[2][-4:], 16), int(row[3], 16))
+        for row in rows
+        if row[0] != "sl"
+    }
+    assert len(said) == 1802
+    assert {r[8]: (r[2], r[3], r[1]) for r in part.diag} == said
+    assert len({r[9] for r in part.diag}) == 1802
+
+
 def test_a_cookie_stays_over_accept(daemon: Daemon) -> None:
     daemon.make("a")
     daemon.call("a", "listen", address=LOCAL, port=80, **{"as": "l"})
