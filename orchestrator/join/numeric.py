@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from orchestrator.join.proc_net_tcp import USER_HZ, ByteOrder, Family, lines_of, parse_line
+from orchestrator.join.proc_net_tcp import USER_HZ, ByteOrder, Family, check_whole, parse_line
 from orchestrator.join.snapshot import packed_address
 from orchestrator.model.rows import STATES, TIMERS, SocketEntry
 
@@ -78,10 +78,10 @@ class Layout(NamedTuple):
 
 def rows(data: bytes, host: str, family: Family, order: ByteOrder = sys.byteorder) -> Array:
     """The rows of a table as a structured array. Raises ObservationError."""
+    check_whole(data, host, family)
     text = np.frombuffer(data + bytes(HEAD + 150 + TAIL), np.uint8)
     ends = np.flatnonzero(text[: len(data)] == 10)
-    if not data.endswith(b"\n") or not data[:HEAD].lstrip().startswith(b"sl "):
-        list(lines_of(data, host, family))  # says what is wrong
+    if not len(ends):
         return np.zeros(0, ROW)
     starts, found = ends[:-1] + 1, np.zeros(len(ends) - 1, ROW)
     for at in range(0, len(starts), ROWS_AT_ONCE):

@@ -70,15 +70,18 @@ def parse(data: bytes, host: str, family: Family, order: ByteOrder = sys.byteord
 
 def lines_of(data: bytes, host: str, family: Family) -> Iterator[tuple[int, str]]:
     """(number in the file, line) of each row; an empty file is an empty table. Raises ObservationError."""
-    if not data:
-        return
-    lines = data.decode("ascii", "replace").split("\n")
-    rest = lines.pop()
-    if rest:
-        raise refusal(rest, host, family, len(lines) + 1, "the table ends within a line")
-    if not lines or not lines[0].lstrip().startswith("sl "):
-        raise refusal("".join(lines[:1]), host, family, 1, "the table has no heading")
-    yield from enumerate(lines[1:], 2)
+    check_whole(data, host, family)
+    return enumerate(data.decode("ascii", "replace").split("\n")[1:-1], 2)
+
+
+def check_whole(data: bytes, host: str, family: Family) -> None:
+    """A table is empty, or has a heading and ends with a line's end. Raises ObservationError for another."""
+    if data and not data.endswith(b"\n"):
+        rest, number = data[data.rfind(b"\n") + 1 :], data.count(b"\n") + 1
+        raise refusal(rest.decode("ascii", "replace"), host, family, number, "the table ends within a line")
+    if data and not data.lstrip(b" ").startswith(b"sl "):
+        first = data[:NAMED_LINE].split(b"\n")[0].decode("ascii", "replace")
+        raise refusal(first, host, family, 1, "the table has no heading")
 
 
 def refusal(line: str, host: str, family: Family, number: int, why: str) -> ObservationError:

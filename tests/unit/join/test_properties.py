@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ObservationError
@@ -124,7 +124,7 @@ def test_a_missing_row_gives_one_end_and_never_another_pair(found: list[Link], d
     assert sum(len(pair) for pair in pairs_of(joined)) == len(kept)
 
 
-@settings(UNTIMED, max_examples=150)
+@UNTIMED
 @given(links(), st.lists(st.integers(1, 6), unique=True), st.data())
 def test_numpy_says_the_same(found: list[Link], ports: list[int], data: st.DataObject) -> None:
     """Of whole connections, halves, tuples seen twice, strangers, translated ones, and remembered ids."""
