@@ -16,12 +16,12 @@ SECONDS = 120  # no command of a test takes longer
 TOPOLOGY = """
 name: {name}
 networks:
-  office: {subnet: 10.77.1.0/24}
-  dc: {subnet: 10.77.2.0/24}
+  office: {subnet: {net}.1.0/24}
+  dc: {subnet: {net}.2.0/24}
 routers:
   edge: {networks: [office, dc]}
 hosts:
-  web: {role: server, networks: {dc: 10.77.2.80}, listen: [80]}
+  web: {role: server, networks: {dc: {net}.2.80}, listen: [80]}
   alice: {role: client, networks: [office], connect: [web:80]}
   bob: {role: client, networks: [office], connect: ["web:80 x3"]}
 """
@@ -49,10 +49,11 @@ class Commands:
     engine: str
     environment: Mapping[str, str] = field(default_factory=dict)
     name: str = field(default_factory=lambda: f"t{secrets.token_hex(4)}")
+    net: str = field(default_factory=lambda: f"10.{64 + secrets.randbelow(128)}")  # docker: no two at once
 
     def write(self, text: str = TOPOLOGY, file: str = "lab.yaml") -> None:
-        """The lab file; {name} is the lab's."""
-        (self.folder / file).write_text(text.replace("{name}", self.name))
+        """The lab file; {name} and {net} are the lab's."""
+        (self.folder / file).write_text(text.replace("{name}", self.name).replace("{net}", self.net))
 
     def start(self, *arguments: str, **more: Any) -> subprocess.Popen[bytes]:
         """A command that goes on."""
