@@ -28,7 +28,6 @@ BASE, OWN_BASE = "debian:bookworm-slim", "lab/base"
 HOST, NGINX, DAEMON = "lab/host", "lab/nginx", "lab/daemon"
 CONTENT_LABEL = "io.lab.content"
 KIND_LABEL = "io.lab.kind"
-_PULL_SECONDS = 300
 _DROPPED = ("doc", "man", "locale", "info")  # folders of /usr/share that the -slim images do not have either
 
 
@@ -209,7 +208,7 @@ def base_image(docker: Docker, progress: Progress) -> str:
     try:
         pull(docker, BASE)
         return BASE
-    except errors.EngineError as error:
+    except errors.ImageNotFound as error:
         reason = error.message.splitlines()[0]
     progress(f"  {reason}")
     _bootstrap(docker, progress, reason)
@@ -223,14 +222,19 @@ def has(docker: Docker, image: str) -> bool:
 
 
 def pull(docker: Docker, image: str) -> None:
-    """Have the Engine pull an image."""
+    """Have the Engine pull an image. Raises ImageNotFound."""
     name, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
     if "@" in image:
         name, tag = image, ""
-    with translated(f"image {image} cannot be pulled"):
-        for line in docker.api.pull(name, tag=tag or None, stream=True, decode=True):
-            if "error" in line:
-                raise errors.ImageNotFound(f"image {image} cannot be pulled: {line['error']}")
+    try:
+        with translated("it is not there"):
+            lines = docker.api.pull(name, tag=tag or None, stream=True, decode=True)
+            refusal = next((str(line["error"]) for line in lines if "error" in line), "")
+    except errors.EngineError as error:
+        refusal = error.message
+    if refusal:
+        hint = "correct its name, or `docker load` it"
+        raise errors.ImageNotFound(f"image {image} cannot be pulled: {refusal}", hint)
 
 
 def can_be_pulled(docker: Docker, image: str) -> bool:
