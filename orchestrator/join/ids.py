@@ -4,7 +4,6 @@ seen."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
 
 from orchestrator.join.snapshot import KNOWN
 from orchestrator.model.rows import SocketEntry
@@ -49,6 +48,8 @@ def from_cookie(cookie: int) -> int:
 
 def _hashed(entry: SocketEntry | None) -> int:
     """Without sock_diag(7): of tuple and inode. A tuple used again is told apart only by its inode."""
+    from hashlib import blake2b  # 10 ms that hardly any look needs
+
     if entry is None:
         return HASHED
     tuple_ = (entry.host, entry.address, entry.port, entry.peer_address, entry.peer_port, entry.inode)
