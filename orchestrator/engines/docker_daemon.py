@@ -258,10 +258,21 @@ def open_bridge(docker: Docker, container: str) -> Channel | None:
         channel.call("hello", version=1)
     except errors.DaemonError as error:
         channel.close()
-        if isinstance(error, errors.ProtocolError):
+        if isinstance(error, errors.ProtocolError) and not _has_ended(docker, made["Id"]):
             raise
         return None
     return channel
+
+
+def _has_ended(docker: Docker, bridge: str) -> bool:
+    """Whether the bridge's process is over: what was read was Docker's own word on why it could not start."""
+    try:
+        with translated("the way to the lab's daemon cannot be looked at"):
+            return docker.api.exec_inspect(bridge)["ExitCode"] is not None
+    except errors.EngineError as error:
+        if is_gone(error):
+            return True
+        raise
 
 
 class Bridge(Stream):
