@@ -1,0 +1,90 @@
+"""What was seen of a lab at one moment, as plain values: what expectations are judged by.
+
+Whoever runs a scenario fills one in for each look. What is not in it was not observed: nothing is taken for
+granted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from orchestrator.model.rows import Connection, Listener
+
+Verdict = Literal["pass", "fail", "unknown"]
+Name = tuple[str, str]  # a host, and what `as` gave there (or a counter's name)
+Address = tuple[str, int]
+
+
+class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
+    """A descriptor of a step, open or closed by now, as the agent's answers told it.
+
+    `peer`: getpeername(2)'s, or where it was to connect to, for a socket in SYN_SENT has no peer.
+    `connection`: the id of the row in which it was last seen, if it was: so that the row is known when only
+    the other end is left, and behind NAT.
+    """
+
+    fd: int | None = None
+    local: Address | None = None
+    peer: Address | None = None
+    connection: str | None = None
+
+
+class StepResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that has a name. While it runs, `duration` is how long it has so far (seconds). `stalled`: the
+    longest time (seconds) during it in which the observer was not running."""
+
+    running: bool = False
+    result: Any = None
+    errno: str | None = None
+    timed_out: bool = False
+    duration: float = 0.0
+    output: str = ""  # of a program: what it wrote; of a recv: what it received
+    stalled: float = 0.0
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """What came in on a descriptor: the first bytes are kept, all are counted."""
+
+    data: bytes = b""
+    total: int = 0
+    eof: bool | None = None  # None: not known
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines since the scenario began. Not `complete`: some were dropped."""
+
+    lines: tuple[str, ...] = ()
+    complete: bool = True
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """One look. `not_observed`: hosts whose tables could not be read; `translating`: a router masquerades, so
+    an end may be listed under another address."""
+
+    connections: tuple[Connection, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    not_observed: frozenset[str] = frozenset()
+    translating: bool = False
+    descriptors: Mapping[Name, Descriptor] = {}
+    counters: Mapping[Name, int] = {}  # differences since the scenario began
+    steps: Mapping[Name, StepResult] = {}
+    received: Mapping[Name, Received] = {}
+    logs: Mapping[str, Log] = {}
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """What is made of an expectation. `evidence`: rows and lines that show it; `why`: of an unknown."""
+
+    verdict: Verdict
+    expected: str
+    observed: str
+    evidence: tuple[str, ...] = ()
+    why: str = ""
+
+
+def worst(verdicts: tuple[Verdict, ...]) -> Verdict:
+    """Of a scenario: fail if any is, else unknown if any is, else pass."""
+    return "fail" if "fail" in verdicts else "unknown" if "unknown" in verdicts else "pass"

@@ -1,0 +1,178 @@
+"""Which rows an expectation is about, what their fields are, and when a row that is missing is known to be
+missing. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+
+from orchestrator.model.rows import Connection, End, Listener
+from orchestrator.model.steps import Between, ListenerAt
+from orchestrator.scenarios.compare import Value, unknown
+from orchestrator.scenarios.observation import Address, Descriptor, Observation
+
+NO_ROW = Value(value=None)
+
+
+def plain(address: str) -> str:
+    """As rows have it: v4-mapped addresses as IPv4, no scope."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(found)
+
+
+def of_descriptor(host: str, one: Descriptor, seen: Observation) -> list[Connection]:
+    """The rows one of whose ends the descriptor is, or was."""
+    rows = [row for row in seen.connections if _is_its(row, host, one)]
+    by_id = [row for row in rows if row.id == one.connection]
+    return by_id or rows
+
+
+def _is_its(row: Connection, host: str, one: Descriptor) -> bool:
+    if one.connection is not None and row.id == one.connection:
+        return True
+    if one.local is None:
+        return False
+    ends = [end for end in (row.client, row.server) if end is not None]
+    return any(end.host == host and _is_end(end, one.local, one.peer) for end in ends) or (
+        len(ends) == 1 and one.peer is not None and _is_end(ends[0], one.peer, one.local)
+    )
+
+
+def _is_end(end: End, local: Address, peer: Address | None) -> bool:
+    if (end.address, end.port) != (plain(local[0]), local[1]):
+        return False
+    return peer is None or (end.peer_address, end.peer_port) == (plain(peer[0]), peer[1])
+
+
+def between(subject: Between, seen: Observation) -> list[Connection]:
+    """The rows from a host to a port of a host (or of an address)."""
+    server = subject.client if subject.server.host == "localhost" else subject.server.host
+    return [row for row in seen.connections if _is_between(row, subject.client, server, subject.server.port)]
+
+
+def _is_between(row: Connection, client: str, server: str, port: int) -> bool:
+    """Ends that are there say it themselves; of one that is missing its peer says it."""
+    from_host = row.client.host if row.client else row.server.peer_host if row.server else None
+    if from_host != client:
+        return False
+    if row.server is not None:
+        return row.server.port == port and server in (row.server.host, row.server.address)
+    if row.client is None or row.client.peer_port != port:
+        return False
+    return server in (row.client.peer_host, row.client.peer_address)
+
+
+def listening(subject: ListenerAt, seen: Observation) -> list[Listener]:
+    """The listening sockets there."""
+    return [one for one in seen.listeners if one.host == subject.host and one.port == subject.port]
+
+
+def why_not_missing(seen: Observation, hosts: tuple[str, ...], one: Descriptor | None = None) -> str:
+    """Why it is not known that there is no row, or nothing where it is. `hosts`: where a row would be; the
+    other end of a descriptor's connection may be anywhere."""
+    unseen = seen.not_observed if one is not None else seen.not_observed.intersection(hosts)
+    if unseen:
+        return f"{', '.join(sorted(unseen))} was not observed"
+    if one is not None and seen.translating and one.connection is None:
+        return "its other end may be listed under a translated address"
+    return ""
+
+
+def connection_field(row: Connection | None, field: str, seen: Observation) -> Value:
+    """A field of a row; None: there is no row, which is known."""
+    if row is None:
+        return NO_ROW
+    side, _, name = field.partition(".")
+    if side in ("client", "server"):
+        return _end_field(row, row.client if side == "client" else row.server, name or "state", seen)
+    if field == "accepted":
+        return _accepted(row, seen)
+    if field == "via":
+        hosts = tuple(via.host for via in row.via)
+        return Value(value=", ".join(hosts) or None, any_of=hosts)
+    return Value(value=getattr(row, field))
+
+
+def _end_field(row: Connection, end: End | None, name: str, seen: Observation) -> Value:
+    if row.status == "in-transition":
+        return unknown("its tables changed while they were read")
+    if end is None:
+        return _missing_end(row, seen)
+    if name == "holders":
+        return Value(value=len(end.holders))
+    if name in ("address", "peer_address"):
+        return Value(value=plain(getattr(end, name)))
+    return Value(value=getattr(end, name))
+
+
+def _missing_end(row: Connection, seen: Observation) -> Value:
+    """An end without a row: none, unless it could not have been seen."""
+    other = row.client or row.server
+    if row.status == "external" or other is None or other.peer_host is None:
+        return unknown(row.reason or "the other end is no host of this lab")
+    if other.peer_host in seen.not_observed:
+        return unknown(f"{other.peer_host} was not observed")
+    if seen.translating and not row.via and any(_may_be_other(row, one) for one in seen.connections):
+        return unknown("a row with a translated address may be its other end")
+    return NO_ROW
+
+
+def _may_be_other(row: Connection, other: Connection) -> bool:
+    """Whether two rows of one end each may be one connection whose translation was not found."""
+    ends = (row.client, other.server) if row.client is not None else (other.client, row.server)
+    if None in ends or (other.client is not None and other.server is not None) or other.via:
+        return False
+    client, server = ends
+    assert client is not None and server is not None  # noqa: PT018
+    return (client.peer_address, client.peer_port) == (server.address, server.port)
+
+
+def _accepted(row: Connection, seen: Observation) -> Value:
+    if row.status == "in-transition":
+        return unknown("its tables changed while they were read")
+    if row.server is None:
+        return _missing_end(row, seen)
+    if row.accepted is None:
+        return unknown("it cannot be told from its state")
+    return Value(value=row.accepted)
+
+
+def listener_field(row: Listener | None, field: str) -> Value:
+    """A field of a listener's row; None: there is none, which is known."""
+    if row is None:
+        return NO_ROW
+    if field == "state":
+        return Value(value="LISTEN")
+    if field == "holders":
+        return Value(value=len(row.holders))
+    if field == "limit" and row.limit is None:
+        return unknown("sock_diag did not tell")
+    return Value(value=getattr(row, field))
+
+
+def as_text(row: Connection | Listener) -> str:
+    """A row as evidence, on one line."""
+    if isinstance(row, Listener):
+        return f"{row.host} {row.address}:{row.port} LISTEN, queue {row.queue} of {_or_none(row.limit)}"
+    ends = f"{_end(row.client)} <=> {_end(row.server)}"
+    more = [
+        row.status,
+        *(["not accepted"] if row.accepted is False else []),
+        *([row.reason] if row.reason else []),
+    ]
+    return f"{ends} ({', '.join(more)})"
+
+
+def _end(end: End | None) -> str:
+    if end is None:
+        return "no row"
+    queues = f" rx {end.rx_queue}" * bool(end.rx_queue) + f" tx {end.tx_queue}" * bool(end.tx_queue)
+    return f"{end.host} {end.address}:{end.port} {end.state}{queues}"
+
+
+def _or_none(value: int | None) -> str:
+    return "?" if value is None else str(value)
