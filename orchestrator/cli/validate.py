@@ -12,6 +12,7 @@ from orchestrator.cli.naming import DEFAULT_FILE, file_option
 @file_option
 def command(path: str | None) -> int:
     """Check a lab file, and whether what it describes can be planned. Nothing is started."""
+    from orchestrator.bringup import counted
     from orchestrator.model.plan import LabKey
     from orchestrator.owner import owner
     from orchestrator.plan import make_plan
@@ -20,6 +21,6 @@ def command(path: str | None) -> int:
     topology = read_file(path or DEFAULT_FILE)
     engine = "namespaces" if topology.engine == "auto" else topology.engine
     plan = make_plan(topology, LabKey(owner=owner(), name=topology.name), engine)
-    size = f"{len(plan.networks)} networks, {len(plan.hosts)} hosts"
+    size = f"{counted(plan.networks, 'network')}, {counted(plan.hosts, 'host')}"
     say(f"{path or DEFAULT_FILE}: lab {topology.name}: {size}; all right")
     return 0

@@ -1,0 +1,146 @@
+"""`lab exec` and `lab shell` at a real terminal: a pseudo-terminal of this computer, with a human's keys."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engines.base import Engine
+from tests.support.cli import LAUNCHER, Commands
+
+pytestmark = pytest.mark.engine("namespaces", "docker")
+
+
+@pytest.fixture(scope="module")
+def running(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    commands = Commands(tmp_path_factory.mktemp("terminal"), engine.name)
+    commands.write(
+        "name: {name}\nnetworks: {n: {subnet: {net}.9.0/24}}\nhosts: {h: {role: client, networks: [n]}}\n"
+    )
+    commands.up()
+    yield commands
+    commands.good("down")
+
+
+class Terminal:
+    """A command at a terminal of 30 rows and 100 columns."""
+
+    def __init__(self, commands: Commands, *arguments: str) -> None:
+        self.master, slave = pty.openpty()
+        self.resize(30, 100)
+        self.before = termios.tcgetattr(slave)
+        self.slave = slave
+        self.process = subprocess.Popen(
+            [str(LAUNCHER), *arguments],
+            cwd=commands.folder,
+            env={**commands.env(), "TERM": "xterm-256color"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+        )
+        self.seen = ""
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def expect(self, pattern: str, seconds: float = 60) -> str:
+        """Read until it is there; what was read is used up to its end."""
+        deadline = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.seen)):
+            ready, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, (pattern, self.seen)
+            self.seen += os.read(self.master, 4096).decode(errors="replace")
+        self.seen = self.seen[found.end() :]
+        return found[0]
+
+    def ended(self) -> int:
+        """Its exit code; the terminal is as it was before."""
+        code = self.process.wait(timeout=60)
+        assert termios.tcgetattr(self.slave) == self.before
+        return code
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@pytest.fixture
+def shell(running: Commands) -> Iterator[Terminal]:
+    terminal = Terminal(running, "shell", "h")
+    terminal.expect(r"[#$] ")
+    yield terminal
+    terminal.close()
+
+
+def test_a_shell_has_a_terminal_of_the_right_size_and_follows_it(shell: Terminal) -> None:
+    shell.type("stty size; echo $TERM\n")
+    shell.expect(r"30 100\s+xterm-256color")
+    shell.resize(40, 120)
+    os.kill(shell.process.pid, signal.SIGWINCH)  # the kernel tells the foreground group, which we are not in
+    shell.type("sleep 0.2; stty size\n")
+    shell.expect("40 120")
+    shell.type("exit 3\n")
+    assert shell.ended() == 3
+
+
+def test_keys_go_to_the_program(shell: Terminal) -> None:
+    """Ctrl-C ends the program in the host and not the shell; Ctrl-D ends the shell."""
+    shell.type("echo ready; cat\n")
+    shell.expect("\nready\r\n")  # from here on the terminal is not readline's
+    shell.type("hello\n")
+    shell.expect("hello\r\nhello\r\n")
+    shell.type("\x03")
+    shell.expect(r"\^C")
+    shell.type("echo still here $?\n")
+    shell.expect("still here 130")
+    shell.type("\x04")
+    assert shell.ended() in (0, 130)
+
+
+def test_exec_at_a_terminal_gives_one(running: Commands) -> None:
+    for arguments, said in ((("-T",), "no"), ((), "yes")):
+        terminal = Terminal(
+            running, "exec", *arguments, "h", "--", "sh", "-c", "test -t 0 && echo yes || echo no"
+        )
+        terminal.expect(f"{said}\r\n")
+        assert terminal.ended() == 0
+        terminal.close()
+
+
+def test_a_killed_terminal_client_ends_its_program(running: Commands, tmp_path: Path) -> None:
+    terminal = Terminal(running, "exec", "h", "--", "sh", "-c", "echo started; exec sleep 4242")
+    terminal.expect("started")
+    terminal.process.kill()
+    terminal.process.wait()
+    deadline = time.monotonic() + 30
+    look = (
+        "exec",
+        "h",
+        "--",
+        "sh",
+        "-c",
+        "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 424[2]' || true",
+    )
+    while running.good(*look).out != "0\n":
+        assert time.monotonic() < deadline
+    terminal.close()
