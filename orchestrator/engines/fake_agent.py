@@ -39,21 +39,22 @@ class FakeAgent:
         self.listening: dict[tuple[str, int, bool], Descriptor] = {}
         self.accepted: dict[Socket, int] = {}  # by the listeners that accept by themselves → descriptor
         self.held: dict[Address, list[Descriptor]] = {}
+        self._automatic: set[Socket] = set()  # listeners that accept by themselves
         self._opened = 0
         self._free: list[int] = []  # descriptors below _next that were closed: the lowest is used first
         self._next = FIRST_DESCRIPTOR
 
-    def attend(self) -> None:
+    def attend(self, touched: Socket) -> None:
         """What the listeners of `up` do by themselves: accept, drop what comes, close after the client."""
-        for descriptor in self.listening.values():
-            while child := self.tcp.accept(descriptor.socket):
+        if touched in self._automatic:
+            while child := self.tcp.accept(touched):
                 self.accepted[child] = self._descriptor(child)
-        for child, fd in list(self.accepted.items()):
-            child.inbox.clear()
-            if child.fin or child.state == "CLOSE":
-                child.end_read = True
-                del self.accepted[child]
-                self._release(child, AGENT, fd)
+                self.attend(child)
+        elif touched in self.accepted:
+            touched.inbox.clear()
+            if touched.fin or touched.state == "CLOSE":
+                touched.end_read = True
+                self._release(touched, AGENT, self.accepted.pop(touched))
 
     def add(self, name: str | None, socket: Socket, auto: bool = False) -> Descriptor:
         """Give a socket a descriptor and a name."""
@@ -110,6 +111,7 @@ class FakeAgent:
         """Listen exactly here."""
         keys = [(canonical(str(w["address"])), int(w["port"]), bool(w.get("dual"))) for w in wanted]
         for key in [k for k in self.listening if k not in keys]:
+            self._automatic.discard(self.listening[key].socket)
             self.drop(self.listening.pop(key))
         failed = []
         for key in keys:
@@ -127,6 +129,7 @@ class FakeAgent:
         errno = self.tcp.bind(socket, address, port) or self.tcp.listen(socket, SOMAXCONN)
         if not errno:
             self.listening[address, port, dual] = self.add(f"listen:{address}:{port}", socket, auto=True)
+            self._automatic.add(socket)
         return errno
 
     @property

@@ -100,9 +100,9 @@ class FakeDaemon:
 
     def _attend(self) -> None:
         while self._tcp.touched:
-            stack = self._tcp.touched.pop()
-            if host := self._hosts.get(stack.node.name):
-                host.agent.attend()
+            touched = self._tcp.touched.pop()
+            if host := self._hosts.get(touched.stack.node.name):
+                host.agent.attend(touched)
 
     def _run_programs(self) -> None:
         for program in self._programs:

@@ -75,17 +75,18 @@ class Stack:
 
     node: Node
     tuples: dict[Four, Socket] = field(default_factory=dict)
-    ports: dict[int, list[Socket]] = field(default_factory=dict)  # bound, listening and connected ones
+    ports: dict[int, dict[Socket, None]] = field(default_factory=dict)  # bound, listening and connected ones
+    listening_on: dict[int, list[Socket]] = field(default_factory=dict)
     next_port: int = FIRST_PORT
 
     def listeners(self) -> list[Socket]:
         """In the order of their ports, as the kernel's hash is in none."""
-        return [s for port in sorted(self.ports) for s in self.ports[port] if s.state == "LISTEN"]
+        return [s for port in sorted(self.listening_on) for s in self.listening_on[port]]
 
     def listening(self, address: str, port: int) -> list[Socket]:
         """Those that take a connection to this address; the most exact ones only."""
         six = ":" in address
-        ours = [s for s in self.ports.get(port, ()) if s.state == "LISTEN" and s.local]
+        ours = self.listening_on.get(port, [])
         exact = [s for s in ours if s.local and s.local[0] == address]
         return exact or [
             s for s in ours if s.local and s.local[0] in ANY and (s.dual or (s.family == 6) == six)
@@ -93,22 +94,23 @@ class Stack:
 
     def put(self, socket: Socket) -> None:
         """It has a port now, and a tuple where it has a peer."""
-        if socket.local and socket not in self.ports.setdefault(socket.local[1], []):
-            self.ports[socket.local[1]].append(socket)
+        if socket.local:
+            self.ports.setdefault(socket.local[1], {})[socket] = None
         if socket.local and socket.peer:
             self.tuples[(*socket.local, *socket.peer)] = socket
 
     def drop(self, socket: Socket) -> None:
         """It is in no table any more, and its port is free."""
-        socket.state = "CLOSE"
+        was, socket.state = socket.state, "CLOSE"
         if not socket.local:
             return
         port = socket.local[1]
-        kept = [s for s in self.ports.get(port, ()) if s is not socket]
-        if kept:
-            self.ports[port] = kept
-        else:
+        there: dict[Socket, None] = self.ports.get(port, {})
+        there.pop(socket, None)
+        if not there:
             self.ports.pop(port, None)
+        if was == "LISTEN":
+            self.listening_on[port].remove(socket)
         if socket.peer and self.tuples.get((*socket.local, *socket.peer)) is socket:
             del self.tuples[(*socket.local, *socket.peer)]
 
@@ -131,7 +133,7 @@ class Tcp:
         self._inodes = itertools.count(10_001)
         self._cookies = itertools.count(1)
         self._timers: list[Socket] = []
-        self.touched: set[Stack] = set()  # something came in here that an agent may care for
+        self.touched: set[Socket] = set()  # something came in here that an agent may care for
 
     def socket(self, stack: Stack, family: int, dual: bool) -> Socket:
         """A new one, held by nobody yet."""
@@ -159,7 +161,9 @@ class Tcp:
             return "EINVAL"
         if not socket.local and (failed := self.bind(socket, "::" if socket.family == 6 else "0.0.0.0", 0)):
             return failed
-        socket.state = "LISTEN"
+        if socket.state != "LISTEN" and socket.local:
+            socket.state = "LISTEN"
+            socket.stack.listening_on.setdefault(socket.local[1], []).append(socket)
         socket.backlog = min(backlog, SOMAXCONN)
         return None
 
@@ -226,7 +230,7 @@ class Tcp:
         client.state, client.error = "ESTABLISHED", None
         listener.stack.put(child)
         listener.queue.append(child)
-        self.touched.add(listener.stack)
+        self.touched.add(listener)
 
     def _unanswered(self, socket: Socket, seconds: float) -> str | None:
         if not socket.due:
@@ -261,7 +265,7 @@ class Tcp:
         count = min(len(data), socket.other.room)
         if count:
             socket.other.inbox += data[:count]
-            self.touched.add(socket.other.stack)
+            self.touched.add(socket.other)
         return count
 
     def receive(self, socket: Socket, size: int) -> bytes | str | None:
@@ -269,7 +273,7 @@ class Tcp:
         if socket.inbox:
             piece = bytes(socket.inbox[:size])
             del socket.inbox[:size]
-            self.touched.add(socket.stack)  # there is room again
+            self.touched.add(socket)  # there is room again
             return piece
         if socket.error and socket.state == "CLOSE":
             return self._broken(socket, "ECONNRESET")
@@ -290,7 +294,7 @@ class Tcp:
             return None if socket.peer and socket.state == "FIN_WAIT2" else "ENOTCONN"
         other = socket.other
         if other is not None:
-            self.touched.add(other.stack)
+            self.touched.add(other)
         if socket.state == "CLOSE_WAIT" or other is socket:
             socket.stack.drop(socket)
             if other and other is not socket:
@@ -331,7 +335,7 @@ class Tcp:
             other.inbox.clear()
             other.error, other.other = "ECONNRESET", None
             other.stack.drop(other)
-            self.touched.add(other.stack)
+            self.touched.add(other)
 
     def _time_wait(self, socket: Socket) -> None:
         socket.state, socket.inode = "TIME_WAIT", 0
