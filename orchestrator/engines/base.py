@@ -60,7 +60,7 @@ class Engine(Protocol):
         """A channel to the daemon of a running lab; None where there is no such lab (or no daemon answers)."""
 
     def apply(self, plan: Plan, changes: Sequence[Change], progress: Progress) -> Channel:
-        """Carry out the make-* / remove-* / configure changes; return a channel to the lab's daemon.
+        """Carry out the make-* and remove-* changes; return a channel to the lab's daemon.
 
         On the namespaces engine the daemon ends itself, and all with it, when that first channel closes before
         `commit` was asked; on docker what was made is labelled and found by `find` as incomplete.

@@ -82,9 +82,6 @@ def _carry_out(channel: Channel, plan: Plan, changes: Sequence[Change], progress
     if networks or hosts:
         progress(f"making {len(hosts)} hosts and {len(networks)} networks")
         channel.call("make", networks=networks, hosts=hosts)
-    touched = _chosen(plan.hosts, {*subjects.get("make-host", []), *subjects.get("configure", [])})
-    if touched:
-        channel.call("configure", hosts=touched, names=msgspec.to_builtins(plan.names))
 
 
 def _chosen(things: Iterable[msgspec.Struct], names: Iterable[str]) -> list[object]:

@@ -21,7 +21,8 @@ import msgspec
 
 from orchestrator import errors, wire
 from orchestrator.engines.base import Found, Probe, Progress
-from orchestrator.model.plan import Change, LabKey, Plan
+from orchestrator.model.plan import Change, LabKey, Plan, PlannedHost
+from orchestrator.model.topology import Resources
 from orchestrator.wire import Channel
 
 if TYPE_CHECKING:
@@ -163,13 +164,21 @@ def _carry_out(channel: Channel, plan: Plan, changes: Sequence[Change], progress
     networks = _specs(plan.networks, subjects["make-network"])
     hosts = _specs(plan.hosts, subjects["make-host"])
     if networks or hosts:
+        _say_ignored([host for host in plan.hosts if host.name in subjects["make-host"]], progress)
         _make(channel, networks, hosts, progress)
-    configured = _specs(plan.hosts, subjects["configure"])
-    if configured:
-        channel.call("configure", hosts=configured, names=msgspec.to_builtins(plan.names))
 
 
-_ACTIONS = ("remove-host", "remove-network", "make-network", "make-host", "configure")
+def _say_ignored(hosts: Sequence[PlannedHost], progress: Progress) -> None:
+    """What a file asks for and this engine does not do is said, once, and is no reason to refuse."""
+    images = [host.name for host in hosts if host.image]
+    limited = [host.name for host in hosts if host.resources != Resources()]
+    if images:
+        progress(f"no images here: {', '.join(images)} run this computer's own programs")
+    if limited:
+        progress(f"no limits here: the resources of {', '.join(limited)} are not enforced")
+
+
+_ACTIONS = ("remove-host", "remove-network", "make-network", "make-host")
 
 
 def _specs(things: Sequence[Any], names: Sequence[str]) -> list[Any]:
