@@ -1,7 +1,7 @@
 """A program in a host, at the user's terminal or between pipes: what `lab exec` and `lab shell` do.
 
 The main thread passes output on; a second one passes input, window sizes and signals, since neither side may
-wait for the other. Bytes go through as they are. Only a terminal is put into raw mode, and it is always put back.
+wait for the other. Bytes go through as they are. Only a terminal is made raw, and it is always put back.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What client, daemon and agent say to each other: framed, bounded, versioned. Standard library only.
 
-A frame is a header, a JSON object and bytes that need no escaping (a table, a file's piece, a program's output):
+A frame is a header, a JSON object and bytes that need no escaping (a table, a piece of a file, output):
 
     magic "LAB1" (4) | length of JSON (4, big-endian) | length of the bytes (4) | JSON | bytes
 
@@ -8,7 +8,7 @@ Both directions multiplex by `id`:
 
     {"id": 7, "op": "snapshot", …}     request
     {"id": 7, "part": {…}}             a part of the answer, any number
-    {"id": 7, "in": {…}}               more input of a request that takes it (exec's stdin, window size, signal)
+    {"id": 7, "in": {…}}               more input of a request (exec's stdin, window size, signal)
     {"id": 7, "ok": {…}}               the answer's end
     {"id": 7, "error": {"kind", "message", "hint"}}      … or this; kind is a class name of errors.py
 
@@ -32,6 +32,7 @@ MAX_JSON = 64 << 20  # a plan of 10,000 hosts is about 10 MiB
 MAX_BYTES = 512 << 20  # a table of 3 million sockets
 AGENT_MAX_JSON = 1 << 20
 AGENT_MAX_BYTES = 1 << 20
+_LEFT = "`lab status` shows what is left; `lab down` removes it"
 CHUNK = 256 << 10  # how much of a file or stream goes into one frame
 
 Message = dict[str, Any]
@@ -111,7 +112,7 @@ def read_exactly(stream: Stream, size: int) -> bytes:
         except ConnectionError:  # it went away with something of ours unread
             count = 0
         if not count:
-            raise errors.DaemonError("the daemon of the lab is gone", "`lab status` shows what is left; `lab down` removes it")
+            raise errors.DaemonError("the daemon of the lab is gone", _LEFT)
         got += count
     return bytes(buffer)
 
@@ -206,7 +207,7 @@ class Channel:
         try:
             self.stream.sendall(encode(message, data))
         except OSError as error:
-            raise errors.DaemonError("the daemon of the lab is gone", "`lab status` shows what is left") from error
+            raise errors.DaemonError("the daemon of the lab is gone", _LEFT) from error
 
     def __enter__(self) -> Channel:
         return self

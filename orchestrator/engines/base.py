@@ -37,7 +37,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A lab of this user, as found on the machine. `running`: its daemon answers and its `up` was completed."""
+    """A lab of this user, as found on the machine. `running`: its daemon answers and its `up` is complete."""
 
     key: LabKey
     engine: str
@@ -54,16 +54,16 @@ class Engine(Protocol):
         """Does it work here? Cheap by default; thorough tries each step that a lab needs (`lab doctor`)."""
 
     def find(self, owner: str) -> Sequence[Found]:
-        """All labs of this user on this engine, incomplete ones too, from the machine itself (no state files)."""
+        """All labs of this user on this engine, incomplete ones too, from the machine itself."""
 
     def open(self, key: LabKey) -> Channel | None:
-        """A channel to the daemon of a running lab; None where there is no such lab (or no daemon answers)."""
+        """A channel to the daemon of a running lab; None where there is none, or no daemon answers."""
 
     def apply(self, plan: Plan, changes: Sequence[Change], progress: Progress) -> Channel:
         """Carry out the make-* and remove-* changes; return a channel to the lab's daemon.
 
-        On the namespaces engine the daemon ends itself, and all with it, when that first channel closes before
-        `commit` was asked; on docker what was made is labelled and found by `find` as incomplete.
+        On the namespaces engine the daemon ends itself, and all with it, when that first channel closes
+        before `commit` was asked; on docker what was made is labelled and found by `find` as incomplete.
         """
 
     def remove(self, key: LabKey, progress: Progress) -> None:

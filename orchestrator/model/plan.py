@@ -33,7 +33,7 @@ class PlannedNetwork(msgspec.Struct, frozen=True, kw_only=True):
     subnet6: str | None = None  # "fd20:2::/64"
     internet: bool = False
     domain: int = 0
-    gateway: str | None = None  # the computer's own IPv4 address on it: docker wants one, and `internet` needs one
+    gateway: str | None = None  # the computer's own address on it (docker wants one, `internet` needs one)
 
 
 class Interface(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ STATES: dict[int, str] = {
     11: "CLOSING",
     12: "SYN_RECV",
 }
-# net/ipv4/tcp_ipv4.c, get_tcp4_sock(): column `tr`. 2 is keepalive (sk_timer), 3 TIME_WAIT, 4 zero-window probe.
+# net/ipv4/tcp_ipv4.c, get_tcp4_sock(): column `tr`; 2 is keepalive (sk_timer).
 TIMERS: dict[int, str | None] = {
     0: None,
     1: "retransmission",

@@ -16,7 +16,7 @@ EngineChoice = Literal["auto", "namespaces", "docker", "fake"]
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """One layer-2 segment. A subnet of None is chosen by the plan (no IPv6 is chosen unless asked: "auto")."""
+    """One layer-2 segment. A subnet of None is chosen by the plan (IPv6 only if asked: "auto")."""
 
     name: str
     subnet: str | None = None  # "10.20.1.0/24"; None: choose a free one

@@ -56,7 +56,7 @@ def test_what_is_public_says_why() -> None:
 
 
 def public(node: ast.Module | ast.ClassDef) -> Iterator[Function | ast.ClassDef]:
-    """Classes and functions without a leading underscore, in public classes too; an override is its base's."""
+    """Classes and functions without a leading underscore, in public classes too; not overrides."""
     derived = isinstance(node, ast.ClassDef) and bool(node.bases)
     for child in node.body:
         if isinstance(child, Function | ast.ClassDef) and not child.name.startswith("_") and not derived:

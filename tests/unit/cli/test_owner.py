@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import owner
-from orchestrator.errors import DaemonError
+from orchestrator.errors import DaemonError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -83,9 +83,9 @@ def test_a_folder_that_others_can_write_or_that_is_a_link_is_not_taken(
     mine = tmp_path / f"lab-{owner.owner()}"
     assert owner.state_folder() == mine
     mine.chmod(0o777)
-    with pytest.raises(owner.UsageError):
+    with pytest.raises(UsageError):
         owner.state_folder()
     mine.rmdir()
     mine.symlink_to(os.getcwd())
-    with pytest.raises(owner.UsageError):
+    with pytest.raises(UsageError):
         owner.state_folder()
