@@ -97,7 +97,7 @@ class DockerEngine:
         """See base.Engine."""
         from orchestrator.engines.docker_remove import remove_lab
 
-        remove_lab(self._docker, key, progress)
+        remove_lab(self._docker, key, progress, self._is_complete(key))
 
     def taken(self) -> Sequence[str]:
         """Subnets that the plan is not to choose."""

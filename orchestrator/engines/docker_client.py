@@ -99,6 +99,11 @@ class Docker:
             found: list[dict[str, Any]] = self.api.networks(filters=filters)
             return found
 
+    def attached(self, network: str) -> int:
+        """How many containers a network has."""
+        with translated("a network cannot be looked at"):
+            return len(self.api.inspect_network(network).get("Containers") or ())
+
 
 def address() -> str | None:
     """Where the Engine is: DOCKER_HOST, else the current context of the docker command, else its usual

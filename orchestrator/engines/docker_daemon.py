@@ -126,10 +126,9 @@ def _make_private(folder: Path) -> bool:
     return True
 
 
-def remove_folder(key: LabKey) -> None:
-    """Remove the socket and its folder, and those above when they are empty. Only what is ours."""
-    folder = runtime_folder(key)
-    if folder is None or not _is_private(folder):
+def remove_folder(folder: Path | None) -> None:
+    """Remove the socket and its folder, and those above when they are empty. Only what is this user's."""
+    if folder is None or sys.platform != "linux" or not _is_private(folder):
         return
     for name in (_SOCKET, f"{_SOCKET}.new"):
         (folder / name).unlink(missing_ok=True)

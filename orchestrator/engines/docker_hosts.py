@@ -12,7 +12,7 @@ from orchestrator.engines import docker_images as images
 from orchestrator.engines import docker_objects as objects
 from orchestrator.engines import docker_pause
 from orchestrator.engines.docker_client import Docker, translated
-from orchestrator.model.plan import Interface, LabKey, Plan, PlannedHost
+from orchestrator.model.plan import Interface, Plan, PlannedHost
 from orchestrator.wire import Message
 
 PIDS, MEMORY = 1024, 1 << 30  # processes and bytes of a host, unless the file says otherwise
@@ -56,7 +56,7 @@ def make(docker: Docker, plan: Plan, host: PlannedHost, known: Images) -> None:
     at_once = links if docker.api_version >= _ENDPOINT_MAC else links[:1]
     name = objects.name_of(plan.key, host.name)
     with translated(f"host {host.name} cannot be made"):
-        settings = _settings(plan.key, host, config["ours"])
+        settings = _settings(plan, host, config["ours"])
         settings["NetworkingConfig"] = {
             "EndpointsConfig": {objects.name_of(plan.key, i.network): _endpoint(i) for i in at_once}
         }
@@ -77,40 +77,45 @@ def _endpoint(link: Interface) -> dict[str, Any]:
     return endpoint
 
 
-def _settings(key: LabKey, host: PlannedHost, ours: bool) -> dict[str, Any]:
+def _settings(plan: Plan, host: PlannedHost, ours: bool) -> dict[str, Any]:
     """The body of `POST /containers/create`."""
     settings: dict[str, Any] = {
         "Image": image_of(host),
         "Hostname": host.name,
-        "Labels": objects.labels(key, "host", host.name, host),
+        "Labels": objects.labels(plan.key, "host", host.name, host),
         "Entrypoint": [_OWN_PAUSE if ours else _PAUSE],
         "Cmd": [],
         "User": "0:0",
         "WorkingDir": "/",
         "StopSignal": "SIGKILL",  # there is nothing to be said to it
         "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": _host_settings(key, host),
+        "HostConfig": _host_settings(plan, host),
     }
     if host.interfaces:
         settings["MacAddress"] = host.interfaces[0].mac  # before API 1.44 the first endpoint's
     return settings
 
 
-def _host_settings(key: LabKey, host: PlannedHost) -> dict[str, Any]:
+def _host_settings(plan: Plan, host: PlannedHost) -> dict[str, Any]:
     limits = host.resources
-    networks = [objects.name_of(key, link.network) for link in host.interfaces]
+    networks = [objects.name_of(plan.key, link.network) for link in host.interfaces]
     settings: dict[str, Any] = {
         "NetworkMode": networks[0] if networks else "none",
         "PidsLimit": limits.pids or PIDS,
         "Memory": limits.memory or MEMORY,
         "LogConfig": {"Type": "none"},
-        "Dns": [
-            "127.0.0.1"
-        ],  # Docker's resolver asks this one, inside the host: nobody, so no question gets out
     }
+    if not _is_open(plan, host):
+        settings["Dns"] = ["127.0.0.1"]  # Docker's resolver asks nobody then: no question leaves the lab
     if limits.cpus:
         settings["NanoCpus"] = int(limits.cpus * 1e9)
     return settings
+
+
+def _is_open(plan: Plan, host: PlannedHost) -> bool:
+    """Whether it is on a network that the file opens to the internet."""
+    internet = {network.name for network in plan.networks if network.internet}
+    return any(link.network in internet for link in host.interfaces)
 
 
 def adoption(docker: Docker, plan: Plan, host: PlannedHost, known: Images) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from orchestrator import errors
@@ -15,39 +16,47 @@ from orchestrator.engines.docker_client import Docker, each, is_gone, translated
 from orchestrator.model.plan import LabKey
 
 _SETTLED = 0.3  # seconds: what a killed client had asked for may still appear for a moment
-_SECONDS = 60.0
+_ROUNDS, _ROUNDS_OF_INCOMPLETE = 4, 10
 
 
-def remove_lab(docker: Docker, key: LabKey, progress: Progress) -> None:
-    """Everything of the lab: containers, then networks, then the runtime folder."""
-    deadline, failures, quiet = time.monotonic() + _SECONDS, list[Exception](), False
-    said = False
-    while not quiet and not failures and time.monotonic() < deadline:
-        interrupted = False
-        while (left := _left(docker, key)) and time.monotonic() < deadline:
-            interrupted = interrupted or not _has_daemon(left[0])
-            if not said:
-                progress(f"removing {len(left[0])} containers and {len(left[1])} networks")
-                said = True
-            failures = _remove(docker, *left)
-            if failures:
-                break
-        quiet = not interrupted
-        if interrupted:
+def remove_lab(docker: Docker, key: LabKey, progress: Progress, complete: bool) -> None:
+    """Everything of the lab: containers, then networks, then the runtime folder.
+
+    `complete`: its `up` was; else what the killed command had asked for may still be under way in the Engine.
+    """
+    folders = {daemon.runtime_folder(key)}
+    patience = _ROUNDS if complete else _ROUNDS_OF_INCOMPLETE
+    unsettled = not complete and any(folder is not None and folder.exists() for folder in folders)
+    failures, rounds = list[Exception](), 0
+    while rounds < patience:
+        containers, networks = _left(docker, key)
+        if containers or networks:
+            if not rounds:
+                progress(f"removing {len(containers)} containers and {len(networks)} networks")
+            folders |= _folders(docker, containers)
+            failures, unsettled = _remove(docker, containers, networks), not complete
+        elif not unsettled:
+            break
+        else:
+            failures, unsettled = [], False
+        if failures or not complete:
             time.sleep(_SETTLED)
-    daemon.remove_folder(key)
+        rounds += 1
+    for folder in folders:
+        daemon.remove_folder(folder)
     if failures:
         raise failures[0] if len(failures) == 1 else ExceptionGroup(f"lab {key.name}", failures)
 
 
-def _left(docker: Docker, key: LabKey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
+def _left(docker: Docker, key: LabKey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     filters = objects.of_lab(key)
-    containers, networks = docker.labelled(filters), docker.networks(filters)
-    return (containers, networks) if containers or networks else None
+    return docker.labelled(filters), docker.networks(filters)
 
 
-def _has_daemon(containers: Iterable[Mapping[str, Any]]) -> bool:
-    return any(objects.labels_of(one).get(objects.KIND) == "daemon" for one in containers)
+def _folders(docker: Docker, containers: Iterable[Mapping[str, Any]]) -> set[Path | None]:
+    """Where the daemon's socket was put: XDG_RUNTIME_DIR may have been another one then."""
+    told = (objects.labels_of(one).get(objects.SOCKET) for one in containers)
+    return {Path(folder) for folder in told if folder and docker.is_here}
 
 
 def _remove(
@@ -74,7 +83,12 @@ def remove_container(docker: Docker, container: str) -> None:
 
 def remove_network(docker: Docker, network: str) -> None:
     """Remove it; one that is gone is no failure."""
-    _passing_over(lambda: docker.api.remove_network(network), "a network")
+    try:
+        _passing_over(lambda: docker.api.remove_network(network), "a network")
+    except errors.EngineError as error:
+        if "active endpoints" in error.message and not docker.attached(network):
+            error.hint = "nothing is attached to it: the Engine lost count, and restarting it cures that"
+        raise
 
 
 def _passing_over(work: Callable[[], object], what: str) -> None:

@@ -58,7 +58,7 @@ class TestRuntimeFolder:
         assert daemon.left_folders("o") == ["l"]
         assert daemon.left_folders("other") == []
         (folder / "daemon.sock").touch()
-        daemon.remove_folder(KEY)
+        daemon.remove_folder(folder)
         assert list(base.iterdir()) == []
 
     def test_a_link_of_a_stranger_is_not_followed(self, base: Path) -> None:
