@@ -21,7 +21,7 @@ LIBRARIES = {
     "rich": (("cli/", "report/"), False),
     "click": (("cli/",), False),
     "msgspec": (
-        ("model/", "read/", "plan/", "join/", "engines/", "report/", "cli/", "observe", "lab", "bringup"),
+        ("model/", "read/", "plan/", "join/", "engines/", "report/", "scenarios/", "cli/", "observe", "lab", "bringup"),
         False,
     ),
 }
