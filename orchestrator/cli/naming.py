@@ -104,18 +104,22 @@ def complete_host_paths(context: click.Context, _: click.Parameter, incomplete: 
 
 
 def _host_names(params: dict[str, Any]) -> list[str]:
-    """From the running lab; where none runs, from the file."""
+    """From the file, which is quick; from a running lab where one is named or there is no file."""
+    path = params.get("path") or DEFAULT_FILE
     try:
-        with find(params.get("name"), params.get("path")) as lab:
+        if params.get("name") is None and os.path.exists(path):
+            return names_in(path)
+        with find(params.get("name"), None) as lab:
             return lab.names()
     except (LabError, OSError):
-        pass
-    try:
-        from orchestrator.read import read_file
-
-        topology = read_file(params.get("path") or DEFAULT_FILE)
-    except (LabError, OSError):
         return []
+
+
+def names_in(path: str) -> list[str]:
+    """Routers and hosts that a lab file makes."""
+    from orchestrator.read import read_file
+
+    topology = read_file(path)
     hosts = [
         f"{h.name}-{n}" if h.count > 1 else h.name for h in topology.hosts for n in range(1, h.count + 1)
     ]
