@@ -67,8 +67,8 @@ class CallReader:
         step = None
         if common is not None and arguments is not None and on is not None:
             step = self._call(said, at, common, _Given(arguments, target, on))
-        if step is None:
-            self.names.unsure(said.host, said.name.text if said.name else None if self._makes(said) else "")
+        if step is None and (said.name or self._makes(said)):
+            self.names.unsure(said.host, said.name.text if said.name else None)
         return step
 
     def _makes(self, said: Said) -> str:
@@ -149,8 +149,9 @@ class CallReader:
         having = [h for h, mine in self.names.steps.items() if name in mine and (named or host or h) == h]
         if len(having) == 1:
             return Ref(host=having[0], name=name)
-        if any(map(self.names.maybe, [named or host] if named or host else self.names.steps)):  # type: ignore[arg-type]
-            return Ref(host=named or host or "", name=name)
+        whose = named or host
+        if self.names.maybe(whose):
+            return Ref(host=whose or "", name=name)
         if having:
             hint = "write " + " or ".join(shown(f"{h}.{name}") for h in having[:5])
             self.findings.add(word, f"{shown(name)} is a step of several hosts", hint)

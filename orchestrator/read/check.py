@@ -9,6 +9,8 @@ from orchestrator.read.findings import Findings, shown
 from orchestrator.read.kinds import Again, Either, Kind, ListOf, MapOf, Nothing, Record, Text
 from orchestrator.read.nodes import Mapping, Node, Scalar, Sequence
 
+MOST_NAMED = 15  # keys in one hint
+
 
 def check(node: Node, kind: Kind, name: str, findings: Findings) -> Node | None:
     """The well-formed part of a node; None where nothing of it is. `name`: what the value belongs to."""
@@ -107,6 +109,7 @@ def _map(node: Mapping, kind: MapOf, name: str, findings: Findings) -> Node:
 
 def _record(node: Mapping, kind: Record, findings: Findings) -> Node:
     kept = []
+    before = len(findings)
     if len(node.entries) < kind.least:
         findings.add(node, f"{kind.what} is an empty mapping", f"write it as `{kind.example}`")
     for key, value in node.entries:
@@ -116,17 +119,23 @@ def _record(node: Mapping, kind: Record, findings: Findings) -> Node:
     for name, field in kind.fields.items():
         if field.required and all(key.text != name for key, _ in node.entries):
             findings.add(node, f"{kind.what} without `{name}`", _example(name, field.kind))
+    if kind.some and len(findings) == before and not _has_some(node, kind):
+        findings.add(node, f"{kind.what} without {kind.without}", f"write it as `{kind.example}`")
     return node._replace(entries=tuple(kept))
+
+
+def _has_some(node: Mapping, kind: Record) -> bool:
+    return any(key.text in kind.some for key, _ in node.entries)
 
 
 def _field(key: Scalar, value: Node, kind: Record, findings: Findings) -> Node | None:
     """The well-formed part of one entry of a record."""
     field = kind.fields.get(key.text)
     if field is None and kind.rest is not None:
-        return check(value, kind.rest, shown(key.text), findings)
+        return _other(key, value, kind, findings)
     if field is None:
-        hint = findings.meant(key.text, list(kind.fields)) or f"it may have {_known(kind)}"
-        findings.add(key, f"{kind.what} has no {shown(key.text)}", hint)
+        hint = kind.hints.get(key.text) or findings.meant(key.text, list(kind.fields))
+        findings.add(key, f"{kind.what} has no {shown(key.text)}", hint or f"it may have {_known(kind)}")
     elif field.later or field.kind is None:
         findings.add(key, f"`{key.text}` is not supported yet", "leave it out")
     else:
@@ -134,8 +143,21 @@ def _field(key: Scalar, value: Node, kind: Record, findings: Findings) -> Node |
     return None
 
 
+def _other(key: Scalar, value: Node, kind: Record, findings: Findings) -> Node | None:
+    """The value of a key that the user has chosen; or was a known one meant?"""
+    assert kind.rest is not None
+    option = _option(value, kind.rest)
+    if isinstance(option, Record) and isinstance(value, Mapping) and not _has_some(value, option):
+        hint = findings.meant(key.text, list(kind.fields))
+        if hint:
+            findings.add(key, f"{kind.what} has no {shown(key.text)}", hint)
+            return None
+    return check(value, kind.rest, shown(key.text), findings)
+
+
 def _known(kind: Record) -> str:
-    return ", ".join(f"`{name}`" for name, field in kind.fields.items() if not field.later)
+    names = [f"`{name}`" for name, field in kind.fields.items() if not field.later]
+    return ", ".join(names) if len(names) <= MOST_NAMED else ", ".join(names[:MOST_NAMED]) + " …"
 
 
 def _example(name: str, kind: Kind | None) -> str:

@@ -30,7 +30,6 @@ from orchestrator.read.findings import Findings, shown
 from orchestrator.read.forms import written
 from orchestrator.read.names import Opened
 from orchestrator.read.nodes import Mapping, Scalar
-from orchestrator.read.scenario_schema import SUBJECT_FIELDS
 from orchestrator.read.vocabulary import COUNTER_PATTERN, COUNTERS, ERRORS
 from orchestrator.read.words import Reading, Word
 
@@ -184,7 +183,7 @@ class ExpectReader:
         words = {
             name.text: (name, self.reading.word(v)) for name, v in record.entries if isinstance(v, Scalar)
         }
-        kind = self._kind(record, words)
+        kind = self._kind(words)
         if kind is None or self.reading.unknown != before:
             return None
         subject = self._subject(kind, words[kind][1])
@@ -205,7 +204,7 @@ class ExpectReader:
             lasting=lasting,
         )
 
-    def _kind(self, record: Mapping, words: dict[str, tuple[Scalar, Word]]) -> Kind | None:
+    def _kind(self, words: dict[str, tuple[Scalar, Word]]) -> Kind | None:
         """What it is about."""
         kinds: list[Kind] = [kind for kind in _KINDS if kind in words]
         if len(kinds) == 1:
@@ -213,9 +212,6 @@ class ExpectReader:
         if kinds:
             text = f"an expectation is about one thing, not about `{kinds[0]}` and `{kinds[1]}`"
             self.findings.add(words[kinds[1]][0], text, "write two of them")
-        elif not self.findings.near(record, len(record.entries)):
-            about = ", ".join(f"`{kind}`" for kind in SUBJECT_FIELDS)
-            self.findings.add(record, "an expectation that is about nothing", f"it has one of {about}")
         return None
 
     def _checks(
@@ -279,7 +275,7 @@ class ExpectReader:
         if name is None:
             return None
         if host is None:
-            self.findings.add(word, f"{word.said()}: of which host?", f"did you mean `web.{name}`?")
+            self.findings.add(word, f"{word.said()} is a counter of each host", f"write one, as `web.{name}`")
             return None
         hint = "" if name in COUNTERS else self.findings.meant(name, COUNTERS)
         if hint or not re.fullmatch(COUNTER_PATTERN, name):
@@ -328,7 +324,7 @@ class ExpectReader:
             hint = "write " + " or ".join(shown(f"{h}.{name}") for h in having[:5])
             self.findings.add(word, f"{shown(name)} is a descriptor of several hosts", hint)
             return None
-        if any(map(self.names.maybe, [host] if host else self.names.steps)):
+        if self.names.maybe(host):
             return ByName(host=host or "", name=name)
         known = [*self.names.descriptors_named()]
         form = "alice.call" if kind != "listener" else "web:80"

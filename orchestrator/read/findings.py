@@ -38,8 +38,8 @@ class Findings:
         self._left_out = 0
         self._compared = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
+    def __len__(self) -> int:
+        return len(self._found) + self._left_out
 
     def add(self, at: Place, text: str, hint: str = "") -> None:
         """`text` says what is wrong, `hint` what was probably meant or what to do."""

@@ -36,7 +36,7 @@ def short_form(host: str, scalar: Scalar, reading: Reading) -> Said | None:
             )
         return None
     said = Said(host=host, verb=words[0], text=f"{host}: {reading.shown(scalar.text)}")
-    if words[0].text not in GRAMMARS or words[0].quoted or words[0].key:
+    if words[0].text not in GRAMMARS or words[0].key:
         no_verb(words[0], reading.findings)
         return None
     if words[0].text in _FREE_TEXT and not _ends_where_it_seems(scalar, reading):
@@ -77,14 +77,14 @@ def _end_of_line(said: Said, words: list[Word], reading: Reading) -> list[Word] 
         last = words[-1]
         if last.text == "&" and not last.quoted:
             said.background = True
-        elif _TIMES.fullmatch(last.text) and not last.quoted and not last.key:
-            said.times = last._replace(column=last.column + 1, text=last.text[1:])
         elif len(words) > 1 and words[-2].text == "as" and not words[-2].quoted and not last.quoted:
             if said.name is not None:
                 reading.findings.add(last, "the step has two names", "leave one of them out")
                 return None
             said.name = last
             words.pop()
+        elif _TIMES.fullmatch(last.text) and not last.quoted and not last.key:
+            said.times = last._replace(column=last.column + 1, text=last.text[1:])
         elif last.text == "as" and not last.quoted and said.verb.text != RUN:
             reading.findings.add(last, "`as` without a name", "write it as `as call`")
             return None
@@ -140,10 +140,9 @@ def long_form(host: str, record: Mapping, reading: Reading) -> Said | None:
     before = reading.unknown
     verbs = [(key, value) for key, value in record.entries if key.text in ALL_VERBS]
     if len(verbs) != 1:
-        at = verbs[1][0] if verbs else record
-        text = "a step has one verb, here are two" if verbs else "a step without a verb"
-        if verbs or not reading.findings.near(record, len(record.entries)):
-            reading.findings.add(at, text, 'write it as `{send: call, text: "hello"}`')
+        if verbs:
+            hint = 'write it as `{send: call, text: "hello"}`'
+            reading.findings.add(verbs[1][0], "a call has one verb, here are two", hint)
         return None
     key, value = verbs[0]
     text = f"{host}: {reading.shown(written(record))}"

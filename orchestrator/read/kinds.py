@@ -125,6 +125,9 @@ class Record:
     example: str = ""
     rest: Kind | None = None
     least: int = 0
+    some: tuple[str, ...] = ()  # of these one at least
+    without: str = ""  # what it is without them: completes "a call without …"
+    hints: dict[str, str] = field(default_factory=dict)  # for keys that it does not have
 
     def json(self) -> Json:
         """A JSON object with these keys and no others (but `rest`)."""
@@ -135,6 +138,7 @@ class Record:
             "additionalProperties": self.rest.json() if self.rest else False,
             **({"required": required} if required else {}),
             **({"minProperties": self.least} if self.least else {}),
+            **({"anyOf": [{"required": [name]} for name in self.some]} if self.some else {}),
         }
 
 

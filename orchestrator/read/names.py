@@ -12,7 +12,7 @@ from orchestrator.read.findings import Findings, Place, shown
 from orchestrator.read.words import Word
 
 _MEMBER = re.compile("(.+)-([1-9][0-9]{0,5})")
-_LOOKED_AT = 200  # open descriptors, where none is named: those opened first, so all from before a `parallel`
+_LOOKED_AT = 50  # open descriptors, where none is named: those opened first, so all from before a `parallel`
 
 
 @dataclass(kw_only=True)
@@ -65,12 +65,14 @@ class Names:
         self._parallel[number] = step
 
     def unsure(self, host: str, name: str | None) -> None:
-        """A step of this host could not be read; what it may have opened is not complained of."""
+        """A step of this host could not be read. What it may have opened (None: under any name) is not
+        complained of."""
         if name is None:
             self._unsure.add(host)
-        elif name not in self.descriptors.get(host, {}):
+            return
+        if name not in self.descriptors.get(host, {}):
             self._add(Opened(name=name, kind="unknown", line=0), host)
-        self.steps.setdefault(host, {}).setdefault(name or "", Left(line=0, kind="unknown", running=True))
+        self.steps.setdefault(host, {}).setdefault(name, Left(line=0, kind="unknown", running=True))
 
     def open(self, host: str, word: Word | None, at: Place, new: Opened) -> None:
         """A new descriptor, under the name that `as` gives or without one."""
@@ -214,12 +216,12 @@ class Names:
 
     def steps_named(self) -> Iterable[str]:
         """HOST.NAME of every step that has a name."""
-        return [f"{host}.{name}" for host, mine in self.steps.items() for name in mine if name]
+        return [f"{host}.{name}" for host, mine in self.steps.items() for name in mine]
 
     def descriptors_named(self) -> Iterable[str]:
         """HOST.NAME of everything that was opened."""
         return [f"{host}.{name}" for host, mine in self.descriptors.items() for name in mine]
 
-    def maybe(self, host: str) -> bool:
-        """Whether a step of this host could not be read, so that it may have made any name."""
-        return host in self._unsure
+    def maybe(self, host: str | None) -> bool:
+        """Whether a step of this host (None: of any) could not be read, so that it may have made any name."""
+        return host in self._unsure if host else bool(self._unsure)

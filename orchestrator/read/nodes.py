@@ -127,6 +127,7 @@ _CURES = (
     ("did not find expected '-' indicator", "are the lines indented alike?"),
     ("unexpected end of stream", "is a quote missing?"),
     ("cannot start any token", "a text that begins so needs quotes"),
+    ("did not find expected whitespace or line break", "a text that begins with `!` needs quotes"),
 )
 
 

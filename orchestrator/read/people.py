@@ -48,6 +48,10 @@ class People:
         known = self.host(word._replace(text=host), findings)
         return (known, name) if known else (None, None)
 
+    def known(self, name: str) -> bool:
+        """Whether there is such a host."""
+        return name.lower() in self._names
+
     def runs(self, host: str) -> bool:
         """Whether the lab file gives it a program."""
         found = self._names.get(host.lower())

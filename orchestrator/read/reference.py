@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.read.kinds import Either, Field, Kind, ListOf, MapOf, Nothing, Record, Text
+from orchestrator.read.kinds import Again, Either, Field, Kind, ListOf, MapOf, Nothing, Record, Text
+from orchestrator.read.scenario_schema import (
+    ARGUMENT_FIELDS,
+    CALL_FIELDS,
+    CHECK_FIELDS,
+    COMMON_FIELDS,
+    END_FIELDS,
+    EXPECT,
+    SCENARIO,
+    STEP,
+    SUBJECT_FIELDS,
+)
 from orchestrator.read.schema import HOST, LAB, MOST_HOSTS, NETWORK, RESOURCES, ROUTER
+from orchestrator.read.steps import MOST_DEEP, MOST_STEPS
+from orchestrator.read.verbs import GRAMMARS
 
 _HEAD = """# lab.yaml
 
@@ -37,6 +50,44 @@ that are themselves on a network with `internet: true` have a route out of it.
 """
 
 
+_SCENARIOS = f"""
+## Steps
+A step of a host has two forms. The short one is a text, the long one says the same as a mapping, for
+whatever has quotes, `: ` or ` #` in it:
+
+```yaml
+- alice: connect web:80 as call
+- alice: send call "GET / HTTP/1.0\\r\\n\\r\\n"
+- alice: {{send: call, text: "Host: a\\r\\n"}}
+- web: accept door as conn &
+- wait: web.conn
+```
+
+`HOST: VERB [NAME] ARG… [key=value…] [as NAME] [x1000] [&]`. NAME is a descriptor of that host, made by `as`
+of a step before; it may be left out where the host has exactly one open. `connect` without a name makes a
+descriptor, unless the only one open is a socket that was not connected. In the short form words are split as
+a shell splits them; in double quotes `\\r \\n \\t \\0 \\xHH` are what they are in C.
+- `as NAME` names what the step makes, and the step itself: `wait: alice.call`, `step: alice.call`.
+- `x3` does it three times at once. What it makes is called NAME-1, NAME-2, NAME-3, and NAME is all of them: a
+  call on it is made on each, an expectation holds for each.
+- `&` leaves it running; `wait` joins it.
+- `fails=ECONNREFUSED` (or `A|B`, or `timeout`) is how it must fail; without it, it must not. For `run` it is
+  the exit code.
+- `timeout=10s`, 5 s unless given.
+
+Values of `variables` and of a row of `table` stand for `${{NAME}}` everywhere in a scenario, but in single
+quotes of the short form; `$${{` is `${{`. Inside `{{ }}` and `[ ]` YAML wants quotes round it. A scenario with
+a table runs once for each row. A file has at most {MOST_STEPS:,} steps, tables counted out; `parallel` and
+`repeat` stand in each other at most {MOST_DEEP} deep.
+"""
+
+_EXPECTATIONS = """
+Words may be alternatives, `FIN_WAIT2|TIME_WAIT`; `none` means no row, or no value. Numbers may be
+comparisons, `'>=2'`, `'!=0'` (YAML wants the quotes), durations have a tolerance: `2s +-50ms`. A verdict is
+pass, fail, or unknown where it could not be observed. With neither `within` nor `for` it is `within: 1s`.
+"""
+
+
 def reference() -> str:
     """The page, as Markdown."""
     parts = [_HEAD]
@@ -48,7 +99,40 @@ def reference() -> str:
         ("`resources` of a host", RESOURCES),
     ):
         parts.append("\n".join((f"\n## {title}", *_table(record), "")))
-    return "".join((*parts, _NOTES))
+    parts += [_NOTES, *_scenarios()]
+    return "".join(parts)
+
+
+def _scenarios() -> Iterator[str]:
+    """The part about scenarios."""
+    yield "\n".join(("\n## A scenario", *_table(SCENARIO), ""))
+    yield _SCENARIOS
+    yield "\n".join(("\n### What a step may be", *_table(STEP), ""))
+    yield "\n".join(("\n### Verbs of a host", *_verbs(), ""))
+    yield "\n".join(
+        ("\n### Arguments and options of a call", *_rows({**ARGUMENT_FIELDS, **COMMON_FIELDS}), "")
+    )
+    yield "\n".join(("\n## Expectations", *_rows(SUBJECT_FIELDS), "\nand what is to be seen of it:\n"))
+    ends = ("client.", "server.")
+    fields = {name: field for name, field in CHECK_FIELDS.items() if not name.startswith(ends)}
+    times = {name: field for name, field in EXPECT.fields.items() if name in ("within", "for")}
+    yield "\n".join(("", *_rows({**fields, **times}), ""))
+    yield f"\n{_later(EXPECT)}\n\nOf each end, as `client.…` and `server.…`, what `lab conns --json` has: "
+    yield f"{', '.join(f'`{name}`' for name in END_FIELDS)} (of `holders` their number).\n"
+    yield _EXPECTATIONS
+
+
+def _verbs() -> Iterator[str]:
+    """Each verb by an example of its short form."""
+    yield "| verb | short form | long form: value | |"
+    yield "|---|---|---|---|"
+    for verb, field in CALL_FIELDS.items():
+        yield f"| `{verb}` | `{GRAMMARS[verb].example}` | {_value(field)} | {_escaped(field.doc)} |"
+
+
+def _rows(fields: dict[str, Field]) -> Iterator[str]:
+    """A table of these keys."""
+    return _table(Record(what="", fields=fields))
 
 
 def _table(record: Record) -> Iterator[str]:
@@ -58,9 +142,13 @@ def _table(record: Record) -> Iterator[str]:
     for name, field in record.fields.items():
         if not field.later:
             yield f"| `{name}` | {_value(field)} | {_escaped(field.doc)}{_necessity(field)} |"
+    if _later(record):
+        yield f"\n{_later(record)}"
+
+
+def _later(record: Record) -> str:
     later = [f"`{name}`" for name, field in record.fields.items() if field.later]
-    if later:
-        yield f"\nNot supported yet: {', '.join(later)}."
+    return f"Not supported yet: {', '.join(later)}." if later else ""
 
 
 def _value(field: Field) -> str:
@@ -75,7 +163,7 @@ def _forms(kind: Kind) -> Iterator[str]:
     """What may stand there, each by an example."""
     if isinstance(kind, Text) and kind.words:
         yield ", ".join(f"`{word}`" for word in kind.words)
-    elif isinstance(kind, Text | ListOf | MapOf | Record):
+    elif isinstance(kind, Text | ListOf | MapOf | Record | Again):
         yield f"`{_escaped(kind.example)}`"
     elif isinstance(kind, Either):
         for option in kind.options:

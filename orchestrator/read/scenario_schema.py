@@ -37,22 +37,21 @@ def _maybe(doc: str, example: str) -> Field:
     return Field(doc=doc, kind=Either(options=(Nothing(), replace(TEXT, example=example)), example=example))
 
 
-ON = "on the descriptor of that name; nothing: the only one that the host has open"
 CALL_FIELDS = {
     "socket": _maybe("socket(2): `tcp` or `udp`.", "tcp"),
-    "bind": _maybe(f"bind(2) to `address`, {ON}.", "door"),
+    "bind": _maybe("bind(2) to `address`.", "door"),
     "listen": _maybe("listen(2) on a bound descriptor; with an `address` socket, bind and listen.", "door"),
-    "accept": _maybe(f"accept(2), {ON}; `as` names the new one.", "door"),
+    "accept": _maybe("accept(2); `as` names the new one.", "door"),
     "connect": _maybe("connect(2) `to` HOST:PORT; without a descriptor it makes one.", "call"),
-    "send": _maybe(f"Send `text`, the bytes of `hex`, or `size` bytes, {ON}.", "call"),
-    "recv": _maybe(f"Receive once, `size` bytes, `until` a text, or `all`, {ON}.", "call"),
-    "shutdown": _maybe(f"shutdown(2), {ON}.", "call"),
-    "close": _maybe(f"close(2), {ON}; of a `fork`: ends the child.", "call"),
-    "reset": _maybe(f"Close with RST (SO_LINGER of 0), {ON}.", "call"),
-    "set": _maybe(f"setsockopt(2) of `option` to `value`, {ON}.", "call"),
-    "get": _maybe(f"getsockopt(2) of `option`, {ON}.", "call"),
-    "poll": _maybe(f"What poll(2) says at once, {ON}.", "call"),
-    "dup": _maybe(f"dup(2), {ON}; `as` names the copy.", "call"),
+    "send": _maybe("Send `text`, the bytes of `hex`, or `size` bytes.", "call"),
+    "recv": _maybe("Receive once, `size` bytes, `until` a text, or `all`.", "call"),
+    "shutdown": _maybe("shutdown(2).", "call"),
+    "close": _maybe("close(2); of a `fork`: ends the child.", "call"),
+    "reset": _maybe("Close with RST (SO_LINGER of 0).", "call"),
+    "set": _maybe("setsockopt(2) of `option` to `value`.", "call"),
+    "get": _maybe("getsockopt(2) of `option`.", "call"),
+    "poll": _maybe("What poll(2) says at once.", "call"),
+    "dup": _maybe("dup(2); `as` names the copy.", "call"),
     "fork": Field(
         doc="fork(2): a child that holds these descriptors and does nothing; `as` names it.",
         kind=Either(
@@ -60,8 +59,8 @@ CALL_FIELDS = {
             example="call",
         ),
     ),
-    "tls": _maybe(f"A TLS handshake, {ON}.", "call"),
-    "http": _maybe(f"An HTTP request, {ON}.", "call"),
+    "tls": _maybe("A TLS handshake.", "call"),
+    "http": _maybe("An HTTP request.", "call"),
     "run": Field(
         doc="A program in the host, to its end.",
         kind=Either(
@@ -114,6 +113,8 @@ CALL = Record(
     what="a call",
     example='{send: call, text: "hello"}',
     fields={**CALL_FIELDS, **ARGUMENT_FIELDS, **COMMON_FIELDS},
+    some=tuple(CALL_FIELDS),
+    without="a verb",
 )
 
 SUBJECT_FIELDS = {
@@ -178,6 +179,12 @@ EXPECT = Record(
         "closed by": Field(doc="`FIN`, `RST` or `timeout`.", later=True),
         "retransmits": Field(doc="How often a segment was sent again.", later=True),
         "after": Field(doc="How long after which step.", later=True),
+    },
+    some=tuple(SUBJECT_FIELDS),
+    without="what it is about",
+    hints={
+        "none": "write `client: none`, `server: none` or `status: none`",
+        "value": "of a counter it is the `difference` since the scenario began",
     },
 )
 

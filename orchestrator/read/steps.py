@@ -25,11 +25,11 @@ from orchestrator.read.names import Names
 from orchestrator.read.nodes import At, Mapping, Node, Scalar, Sequence
 from orchestrator.read.people import RUN_PROGRAM, People
 from orchestrator.read.scenario_schema import STEP_FIELDS
-from orchestrator.read.verbs import ALL_VERBS
+from orchestrator.read.verbs import ALL_VERBS, GRAMMARS
 from orchestrator.read.vocabulary import SIGNALS
 from orchestrator.read.words import Reading, Source, Word
 
-MOST_STEPS = 10_000  # of one file, tables counted out
+MOST_STEPS = 5_000  # of one file, tables counted out
 MOST_DEEP = 5  # `parallel` and `repeat` inside each other
 _BESIDE = {"repeat": "steps", "pause": "for", "kill": "signal"}  # keys that belong to another
 _BELONGS = {key: owner for owner, key in _BESIDE.items()}
@@ -65,9 +65,11 @@ def _rows(record: Mapping, findings: Findings) -> Iterator[dict[str, str]]:
     for row in rows:
         given = _values(row)
         first = given if first is None else first
-        for name in sorted(set(first) - set(given)):
+        lacking = sorted(set(first) - set(given))
+        for name in lacking:
             findings.add(row, f"this row has no {shown(name)}, and the first one has")
-        yield {**{name: given.get(name, "") for name in first}, **given}
+        if not lacking:
+            yield given
     if not rows:
         yield {}
 
@@ -158,8 +160,7 @@ class StepReader:
         name = self.reading.word(key)
         if self.reading.unknown != before:
             return None
-        others = (*_KEYWORDS, *ALL_VERBS)
-        host = self.people.host(name, self.findings, others=others)
+        host = self._who(name)
         if isinstance(value, Scalar):
             said = short_form(host or name.text, value, self.reading)
         else:
@@ -171,6 +172,14 @@ class StepReader:
             self.names.unsure(name.text, said.name.text if said.name else None)
             return None
         return self.calls.step(said, at)
+
+    def _who(self, name: Word) -> str | None:
+        """The host of a step. None after a diagnostic."""
+        if name.text in ALL_VERBS and not self.people.known(name.text):
+            hint = f"write it as `alice: {GRAMMARS[name.text].example}`"
+            self.findings.add(name, f"{shown(name.text)} is a verb, and no host stands before it", hint)
+            return None
+        return self.people.host(name, self.findings, others=_KEYWORDS)
 
     def _written(self, node: Mapping) -> str:
         """A step of a keyword, on one line."""

@@ -137,10 +137,11 @@ def place_words(said: Said, words: list[Word], findings: Findings) -> bool:
     _PLACERS[said.verb.text](said, rest)
     if not rest:
         return True
-    extra, grammar = rest[0], GRAMMARS[said.verb.text]
-    hint = f"it is written as `{grammar.example}`"
-    if said.verb.text in ("send", "recv") and len(words) > 1:
+    extra, hint = rest[0], f"it is written as `{GRAMMARS[said.verb.text].example}`"
+    if {"text", "until"} & set(said.args):
         hint = "a text of several words needs quotes"
+    if len(rest) > 2 and extra.text == "as":
+        extra, hint = rest[2], "behind the name there may be `x3`, for three times, and `&`"
     findings.add(extra, f"`{said.verb.text}` has no use for {extra.said()}", hint)
     return False
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from orchestrator.read.findings import Findings, shown
 from orchestrator.read.nodes import At, Scalar
 
+MOST_WORDS = 1000  # of one step
 _BREAKS = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # YAML 1.1's line breaks, as PyYAML counts them
 _COMMENT = re.compile("[ \t]+#")
 _KEY = re.compile("([A-Za-z_][A-Za-z0-9_]*)=")
@@ -48,6 +49,7 @@ class Source:
 
     def __init__(self, text: str) -> None:
         self._lines = _BREAKS.split(text)
+        self._last: tuple[Scalar | None, int | None] = (None, None)
 
     def place(self, scalar: Scalar, offset: int) -> At:
         """Where the character at `offset` of a scalar stands; its beginning, if YAML has changed the text."""
@@ -64,10 +66,12 @@ class Source:
         return At(scalar.line, found.end()) if found else None
 
     def _start(self, scalar: Scalar) -> int | None:
-        if scalar.line > len(self._lines):
-            return None
-        start = scalar.column - (1 if scalar.plain else 0)
-        return start if self._lines[scalar.line - 1].startswith(scalar.text, start) else None
+        """Where its text begins in its line; None where it does not stand there as it is."""
+        if self._last[0] is not scalar:
+            start = scalar.column - (1 if scalar.plain else 0)
+            line = self._lines[scalar.line - 1] if scalar.line <= len(self._lines) else ""
+            self._last = (scalar, start if line.startswith(scalar.text, start) else None)
+        return self._last[1]
 
 
 class Reading:
@@ -112,6 +116,9 @@ class Reading:
         start, quoted = 0, False
         position, text = 0, scalar.text
         while position < len(text):
+            if len(found) >= MOST_WORDS:
+                self.findings.add(found[-1], f"a step of more than {MOST_WORDS} words", "a text needs quotes")
+                return None
             match = _PIECE.match(text, position)
             if match is None:
                 self._open_quote(scalar, position)
