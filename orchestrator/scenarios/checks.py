@@ -59,8 +59,7 @@ def judge(expectation: Expectation, seen: Observation) -> Judgement:
         why = rows.why_not_missing(seen, (subject.host,))
         return _rows(expectation, rows.listening(subject, seen), seen, why)
     if isinstance(subject, Between):
-        why = rows.why_not_missing(seen, (subject.client, subject.server.host))
-        return _rows(expectation, rows.between(subject, seen), seen, why)
+        return _rows(expectation, rows.between(subject, seen), seen, rows.why_not_all_between(subject, seen))
     if isinstance(subject, ByName):
         return _named(expectation, subject, seen)
     assert_never(subject)

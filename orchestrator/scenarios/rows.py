@@ -13,6 +13,15 @@ from orchestrator.scenarios.observation import Address, Descriptor, Observation
 NO_ROW = Value(value=None)
 
 
+def is_address(host: str) -> bool:
+    """Whether it is an address, no name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def plain(address: str) -> str:
     """As rows have it: v4-mapped addresses as IPv4, no scope."""
     try:
@@ -79,6 +88,19 @@ def why_not_missing(seen: Observation, hosts: tuple[str, ...], one: Descriptor |
         return f"{', '.join(sorted(unseen))} was not observed"
     if one is not None and seen.translating and one.connection is None:
         return "its other end may be listed under a translated address"
+    return ""
+
+
+def why_not_all_between(subject: Between, seen: Observation) -> str:
+    """Why there may be more rows between these two than were found, or nothing."""
+    server = subject.server.host
+    hosts = tuple(seen.not_observed) if is_address(server) else (subject.client, server)
+    why = why_not_missing(seen, hosts)
+    if why or not seen.translating:
+        return why
+    halves = [row.server for row in seen.connections if row.client is None and not row.via and row.server]
+    if any(end.port == subject.server.port and server in (end.host, end.address) for end in halves):
+        return "a row with a translated address may be one of them"
     return ""
 
 

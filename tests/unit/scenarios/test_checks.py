@@ -92,6 +92,17 @@ def test_no_row_is_known_only_where_all_tables_were_read() -> None:
     assert verdict("connection: alice.call, status: none", gone) == "pass"
 
 
+def test_between_two_hosts_there_may_be_more_than_was_seen() -> None:
+    by_address = "connection: 'alice -> 10.0.0.2:80', status: none"
+    assert verdict(by_address, with_rows()) == "pass"
+    assert verdict(by_address, with_rows(not_observed=frozenset({"web"}))) == "unknown"
+    server = end("web", WEB, ("10.0.9.9", 1234), peer_host="edge")
+    half = msgspec.structs.replace(row(client=None), server=server)
+    by_name = "connection: 'alice -> web:80', status: none"
+    assert verdict(by_name, with_rows(half)) == "pass"
+    assert verdict(by_name, with_rows(half, translating=True)) == "unknown"
+
+
 def test_the_other_end_alone_is_found_by_the_mirrored_tuple_or_the_id() -> None:
     left = row(client=None)
     text = "connection: alice.call, client: none, server: ESTABLISHED"
