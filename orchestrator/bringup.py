@@ -60,10 +60,7 @@ def prepare(topology: Topology, choice: str = "auto") -> Prepared:
     running = Lab.look_for(key, asked)
     if running is None:
         engine, reason = registry.choose(asked)
-        taken: Callable[[], Sequence[str]] = getattr(
-            engine, "taken", tuple
-        )  # only docker has foreign networks
-        plan = make_plan(topology, key, engine.name, None, taken())
+        plan = make_plan(topology, key, engine.name, None, taken(engine, topology, None))
         return Prepared(
             engine=engine, reason=reason, plan=plan, changes=changes_between(None, plan), running=None
         )
@@ -74,11 +71,23 @@ def prepare(topology: Topology, choice: str = "auto") -> Prepared:
             f"lab {key.name} runs on the engine {engine.name}, not {asked}",
             f"`lab down {key.name}` removes it first",
         )
-    plan = make_plan(topology, key, engine.name, running.plan)
+    plan = make_plan(topology, key, engine.name, running.plan, taken(engine, topology, running.plan))
     reason = f"engine: {engine.name} (lab {key.name} runs there)"
     return Prepared(
         engine=engine, reason=reason, plan=plan, changes=differences(running, plan), running=running
     )
+
+
+def taken(engine: Engine, topology: Topology, running: Plan | None) -> Sequence[str]:
+    """Subnets of others that must not be chosen: only docker has such, asked where one is to be chosen."""
+    known = {network.name for network in running.networks} if running else set()
+    if all(
+        network.name in known or (network.subnet and network.subnet6 != "auto")
+        for network in topology.networks
+    ):
+        return ()
+    ask: Callable[[], Sequence[str]] = getattr(engine, "taken", tuple)
+    return ask()
 
 
 def up(topology: Topology, choice: str = "auto", say: Progress = lambda _: None) -> Outcome:

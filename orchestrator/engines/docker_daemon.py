@@ -27,10 +27,11 @@ from orchestrator.engines import docker_images as images
 from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.docker_client import Docker, is_gone, translated
 from orchestrator.model.plan import LabKey
-from orchestrator.wire import Channel, Stream
+from orchestrator.wire import VERSION, Channel, Stream
 
 READY_SECONDS = 30.0
 _UNSHARED_SECONDS = 1.5  # with no socket by then, the folder may not be shared, and the bridge is tried too
+_HELLO_SECONDS = 10.0
 _PLACE = "/run/lab"
 _SOCKET = "daemon.sock"
 _PATH_LIMIT = 107  # sun_path, unix(7)
@@ -248,18 +249,20 @@ def open_bridge(docker: Docker, container: str) -> Channel | None:
     try:
         with translated("the lab's daemon cannot be reached"):
             made = docker.api.exec_create(container, ["python3", "/lab.pyz", "bridge"], stdin=True)
-            channel = Channel(Bridge(docker.api.exec_start(made["Id"], socket=True)))
+            bridge = Bridge(docker.api.exec_start(made["Id"], socket=True), _HELLO_SECONDS)
     except errors.EngineError as error:
         if is_gone(error):
             return None
         raise
+    channel = Channel(bridge)
     try:
-        channel.call("hello", version=1)
-    except errors.DaemonError as error:
+        channel.call("hello", version=VERSION)
+    except (errors.DaemonError, TimeoutError) as error:
         channel.close()
         if isinstance(error, errors.ProtocolError) and not _has_ended(docker, made["Id"]):
             raise
         return None
+    bridge.patience(None)
     return channel
 
 
@@ -277,13 +280,17 @@ def _has_ended(docker: Docker, bridge: str) -> bool:
 class Bridge(Stream):
     """The streams of an exec: stdin as it is, stdout and stderr in Docker's frames of 8 bytes and content."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, seconds: float | None = None) -> None:
         self._stream = stream  # closing it closes the response that holds the connection
         self._sock = getattr(stream, "_sock", stream)
-        self._sock.settimeout(None)
+        self.patience(seconds)
         self._buffer = bytearray()
         self._left = 0  # bytes of the frame at hand that are still to come
         self._wanted = True  # whether that frame is stdout
+
+    def patience(self, seconds: float | None) -> None:
+        """Seconds to wait for the other side: an exec whose container ends meanwhile may never end."""
+        self._sock.settimeout(seconds)
 
     def sendall(self, data: bytes, /) -> None:
         """To the daemon."""
