@@ -6,6 +6,7 @@ pair.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
 from orchestrator.daemon import netlink
@@ -51,6 +52,11 @@ class Bridges:
         for bridge in self._networks[name].bridges if name in self._networks else ():
             if bridge.index == index:
                 bridge.ports -= 1
+
+    def unplug(self, port: str) -> None:
+        """Delete a host's link now: the kernel ends a namespace only later, and until then it answers."""
+        with contextlib.suppress(OSError):  # it is gone already
+            self._route.do([netlink.delete(netlink.index(port))], missing_ok=True)
 
     def remove(self, name: str) -> None:
         """Remove a network, if it is there."""

@@ -172,6 +172,8 @@ class NamespacesMaker:
         for host in hosts:
             self._hosts.pop(host.spec["name"], None)
             _kill(host.pidfd)
+            for port, _ in host.ports.values():
+                self._bridges.unplug(port)
         for host in hosts:
             _readable([host.pidfd])
             os.close(host.pidfd)
