@@ -10,6 +10,10 @@ import pytest
 
 from tests.architecture.source import PACKAGE, ROOT, imported, modules, name
 
+PURE_AND_CLIENT = (
+    *("model/", "read/", "plan/", "join/", "engines/", "report/", "scenarios/", "cli/"),
+    *("observe", "lab", "bringup"),
+)
 # library: the files that may import it (by the beginning of their names), and whether only inside functions
 LIBRARIES = {
     "docker": (("engines/docker",), True),
@@ -20,10 +24,7 @@ LIBRARIES = {
     "pyroute2": (("daemon/",), True),
     "rich": (("cli/", "report/"), False),
     "click": (("cli/",), False),
-    "msgspec": (
-        ("model/", "read/", "plan/", "join/", "engines/", "report/", "scenarios/", "cli/", "observe", "lab", "bringup"),
-        False,
-    ),
+    "msgspec": (PURE_AND_CLIENT, False),
 }
 UNIX = {"fcntl", "termios", "pwd", "grp", "resource", "pty", "tty"}
 UNIX_ONLY = ("agent/", "daemon/", "engines/namespaces")
