@@ -216,6 +216,7 @@ class Steps:
 
     def __init__(self, channel: Channel, plan: Plan, changes: Sequence[Change], say: Progress) -> None:
         self.channel, self.plan, self.changes, self.say = channel, plan, changes, say
+        self.anew = {change.subject for change in changes if change.action in ("make-host", "run")}
 
     def carry_out(self) -> tuple[str, ...]:
         """All steps; a line for each socket that could not be opened."""
@@ -316,8 +317,7 @@ class Steps:
 
     def without_stale(self, host: PlannedHost) -> tuple[PlannedConnect, ...]:
         """The connections whose other end was not made anew: the kernel of this end may not know it yet."""
-        anew = {c.subject for c in self.changes if c.action in ("make-host", "run")}
-        return tuple(one for one in host.connect if one.host not in anew)
+        return tuple(one for one in host.connect if one.host not in self.anew)
 
     def wait_for_servers(self, clients: Sequence[PlannedHost]) -> None:
         """Until the programs of `run:` (or of an image) listen where the agents are about to connect to."""
