@@ -20,6 +20,8 @@ ANSWER_SECONDS = 10.0  # how much longer than it was told to an agent may take t
 _MAX_UNSENT = 16 << 20  # bytes that an agent has not read; it is stuck then
 _FRAME_COST = 256  # bytes that any frame counts for, however short it is
 _MAX_PARTS = 20_000  # parts of one answer that wait to be passed on
+_MAX_SAID = 16 << 20  # characters of those parts, their bytes apart
+_STATED = {"programs": list, "listening": list, "connected": int, "accepted": int, "faults": list}
 
 
 class Exchange:
@@ -29,7 +31,8 @@ class Exchange:
         self._link = link
         self._single = single  # this request's answer has no parts
         self._id = number
-        self._parts: deque[wire.Frame] = deque()
+        self._parts: deque[tuple[wire.Frame, int]] = deque()  # each with its message's length
+        self._said = 0  # the sum of those lengths
         self._arrived = asyncio.Event()
         self._answer: wire.Frame | errors.LabError | None = None
         self._unread = 0  # bytes that are here or on their way to the client
@@ -42,7 +45,8 @@ class Exchange:
         while True:
             await self._arrived.wait()
             while self._parts:
-                frame = self._parts.popleft()
+                frame, said = self._parts.popleft()
+                self._said -= said
                 yield frame
                 self._credit(len(frame.data))
             if self._answer is not None:
@@ -86,11 +90,7 @@ class Exchange:
     def receive(self, message: wire.Message, data: bytes) -> None:
         """A frame of the agent for this request. Raises ProtocolError where it breaks a rule."""
         if isinstance(part := message.get("part"), dict):
-            self._unread += len(data)
-            if self._single or self._unread > WINDOW or len(self._parts) >= _MAX_PARTS:
-                raise errors.ProtocolError("more than was asked for")
-            self._parts.append(wire.Frame(part, data))
-            self._arrived.set()
+            self._add(wire.Frame(part, data))
         elif isinstance(taken := message.get("taken"), int):
             self._sent = max(0, self._sent - max(0, taken))
             self._room.set()
@@ -101,6 +101,16 @@ class Exchange:
         else:
             raise errors.ProtocolError("a frame that is no answer")
 
+    def _add(self, frame: wire.Frame) -> None:
+        said = len(repr(frame.message))
+        self._unread += len(frame.data)
+        self._said += said
+        many = len(self._parts) >= _MAX_PARTS or self._said > _MAX_SAID
+        if self._single or many or self._unread > WINDOW:
+            raise errors.ProtocolError("more than was asked for")
+        self._parts.append((frame, said))
+        self._arrived.set()
+
     def settle(self, answer: wire.Frame | errors.LabError) -> None:
         """This is the end."""
         if self._answer is None:
@@ -108,6 +118,15 @@ class Exchange:
             self._arrived.set()
             self._room.set()
             self._link.forget(self._id)
+
+
+def stated(said: wire.Message) -> wire.Message:
+    """What an agent says of its own state, as far as it has the form that clients rely on."""
+    found = {key: said[key] for key, form in _STATED.items() if isinstance(said.get(key), form)}
+    for key, field, form in (("programs", "argv", list), ("listening", "port", int)):
+        rows = [one for one in found.get(key, ()) if isinstance(one, dict)]
+        found[key] = [one for one in rows if isinstance(one.get(field), form)]
+    return found
 
 
 def _stream_only(message: wire.Message) -> wire.Message:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orchestrator import errors, wire
+from orchestrator.agent.files import MAX_ENTRIES
 from orchestrator.daemon import nat, observe
 from orchestrator.daemon.clients import Client, ClientRequest
-from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts
+from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts, stated
 from orchestrator.daemon.incarnations import Incarnations
 from orchestrator.daemon.maker import Made, Maker
 
@@ -214,7 +215,9 @@ class Server:
         entries: list[Any] = []
         try:
             async for message, _ in exchange.parts():
-                entries += message.get("entries", ())
+                entries += message["entries"]
+                if not message["entries"] or len(entries) > MAX_ENTRIES:
+                    raise errors.AgentError(f"{host.name} lists more than {MAX_ENTRIES} entries, or none")
             await exchange.answer()
         finally:
             exchange.cancel()
@@ -318,10 +321,10 @@ async def _describe(host: Host) -> wire.Message:
     about = {"name": host.name, "kind": host.spec.get("kind", "host"), "pid": host.made.pid}
     state: wire.Message = {"programs": [], "listening": [], "connected": 0}
     try:
-        state |= (await host.link.call("state", _STATE_SECONDS)).message
+        state |= stated((await host.link.call("state", _STATE_SECONDS)).message)
     except errors.AgentError as error:
         state["problem"] = error.message
-    return {**about, "alive": host.link.alive, **state}
+    return {**state, **about, "alive": host.link.alive}
 
 
 async def _write(host: Host, path: str, text: bytes) -> None:

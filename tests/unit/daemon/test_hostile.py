@@ -40,6 +40,32 @@ def test_an_agent_that_sends_more_than_its_window(daemon: Daemon) -> None:
     daemon.call("good", "list")
 
 
+def test_an_agent_whose_messages_nobody_reads_is_cut_off(daemon: Daemon) -> None:
+    """Parts without bytes take no window, and are bounded all the same."""
+    daemon.make("bad", act="wordy")
+    client = daemon.connect()
+    client.ask("exec", host="bad", argv=["true"])
+    wire.read_frame(client.stream)
+    until(lambda: not alive(daemon, "bad"))
+    pages = int(Path(f"/proc/{daemon.process.pid}/statm").read_text().split()[1])
+    assert pages * os.sysconf("SC_PAGESIZE") < 192 << 20
+
+
+def test_a_folder_without_end_is_not_kept(daemon: Daemon) -> None:
+    daemon.make("bad", act="endless")
+    with pytest.raises(errors.AgentError, match="lists more than"):
+        daemon.channel.call("list", host="bad", path="/")
+
+
+def test_what_an_agent_says_of_itself_is_only_what_it_holds(daemon: Daemon) -> None:
+    daemon.make("good")
+    daemon.make("bad", act="pretending")
+    good, bad = daemon.channel.call("hosts")["hosts"]
+    assert (good["name"], bad["name"], bad["kind"], bad["alive"]) == ("good", "bad", "host", True)
+    assert bad["pid"] == daemon.pid("bad")
+    assert (bad["listening"], bad["connected"], bad["programs"]) == ([], 0, [])
+
+
 def test_an_agent_that_never_answers(daemon: Daemon) -> None:
     daemon.make("bad", act="silent")
     began = time.monotonic()

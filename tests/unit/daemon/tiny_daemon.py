@@ -59,7 +59,32 @@ def _lying(channel: socket.socket) -> None:
     channel.sendall(wire.encode({"id": request, "error": error}))
 
 
-ACTS = {f.__name__[1:]: f for f in (_garbage, _huge, _unasked, _no_object, _deep, _silent, _flood, _lying)}
+def _wordy(channel: socket.socket) -> None:
+    """Answers the first request with parts without end that have no bytes, but long messages."""
+    request = wire.read_frame(channel).message["id"]
+    while True:
+        channel.sendall(wire.encode({"id": request, "part": {"entries": ["x" * 900_000]}}))
+
+
+def _endless(channel: socket.socket) -> None:
+    """Lists a folder that does not end."""
+    request = wire.read_frame(channel).message["id"]
+    while True:
+        channel.sendall(wire.encode({"id": request, "part": {"entries": [{"path": "x"}] * 5000}}))
+
+
+def _pretending(channel: socket.socket) -> None:
+    """Says of itself that it is another host, alive, and holds what makes no sense."""
+    held = {"listening": [7, {"port": "x"}], "connected": "many", "programs": [{"argv": 7}]}
+    while True:
+        request = wire.read_frame(channel).message["id"]
+        said = {"name": "good", "kind": "router", "pid": 1, "alive": "yes", **held}
+        channel.sendall(wire.encode({"id": request, "ok": said}))
+
+
+_BAD = (_garbage, _huge, _unasked, _no_object, _deep, _silent, _flood, _lying)
+_WORSE = (_wordy, _endless, _pretending)
+ACTS = {f.__name__[1:]: f for f in (*_BAD, *_WORSE)}
 
 
 def _own_hosts_file() -> None:
