@@ -213,19 +213,19 @@ class Fetch:
                 if file is None:
                     file = _create(goal)
                 file.write(data)
-                mode = message.get("ok", {}).get("mode") or mode
+                if isinstance(told := message.get("ok", {}).get("mode"), int):
+                    mode = told
         except OSError as error:
             raise UsageError(f"{goal}: {error.strerror}") from error
         finally:
             if file is not None:
                 file.close()
         if sys.platform != "win32":
-            goal.chmod(int(mode) & PERMISSIONS & ~_umask())
+            goal.chmod(mode & PERMISSIONS & ~_umask())
 
     def link(self, entry: Entry, goal: Path, root: Path) -> None:
         """A link that stays inside the copy; another is left out."""
-        inside = posixpath.normpath(posixpath.join(posixpath.dirname(entry.path), entry.target))
-        if posixpath.isabs(entry.target) or inside.startswith("..") or "\0" in entry.target:
+        if leads_out(entry.path, entry.target):
             self.say(f"{entry.path}: a link out of what is copied, left out")
             return
         unlinked_above(goal, root)
@@ -261,6 +261,16 @@ def safe(path: str, most: int = 255) -> Path:
     if bad or len(parts) > most:
         raise AgentError(f"the host has a file named {path!r}, which cannot be copied here")
     return Path(*parts)
+
+
+def leads_out(path: str, target: str) -> bool:
+    """Whether a link at `path` may lead out of the copy. A `..` behind a name may stand behind another link,
+    and then goes up from where that one leads: it is not taken at its word.
+    """
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    up = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    astray = posixpath.isabs(target) or "\0" in target or ".." in parts[up:]
+    return astray or up > path.count("/")
 
 
 def unlinked_above(path: Path, root: Path) -> None:

@@ -132,6 +132,23 @@ def test_links_stay_inside(host: Host, here: Path) -> None:
     assert len(said) == 2
 
 
+def test_no_chain_of_links_leads_out(host: Host, here: Path) -> None:
+    """Each target stays inside when it is read as text; behind the first link the second one would not."""
+    host.entries = [
+        entry("a", "dir"),
+        entry("a/b", "dir"),
+        entry("a/b/up", "link", target="../.."),
+        entry("out", "link", target="a/b/up/../../outside"),
+        entry("here", "link", target="."),
+        entry("out2", "link", target="here/../../outside"),
+    ]
+    fetch(host, here)
+    got = (here / "got").resolve()
+    links = [p for p in got.rglob("*") if p.is_symlink()]
+    assert sorted(p.name for p in links) == ["here", "up"]
+    assert all(p.resolve().is_relative_to(got) for p in links)
+
+
 def test_no_set_user_id_and_no_devices(host: Host, here: Path) -> None:
     host.entries = [entry("f"), entry("dev", "other"), entry("x", "socket")]
     said = fetch(host, here)
