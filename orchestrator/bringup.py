@@ -19,7 +19,7 @@ from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Progress
 from orchestrator.errors import UsageError
 from orchestrator.fanout import Answer, Request, ask_all, raise_first, until
-from orchestrator.lab import Lab
+from orchestrator.lab import Lab, deployed
 from orchestrator.model.plan import Change, LabKey, Plan, PlannedConnect, PlannedFile, PlannedHost
 from orchestrator.model.topology import Topology
 from orchestrator.owner import locked, owner
@@ -184,6 +184,8 @@ def restart(lab: Lab, host: str, say: Progress = lambda _: None) -> tuple[str, .
     """Make one host anew as it is planned; a line for each socket that could not be opened."""
     lab.host(host)
     with locked(lab.key.name, say):
+        lab.plan = deployed(lab.channel) or lab.plan  # an `up` may have changed it while we waited
+        lab.host(host)
         others = tuple(one for one in lab.plan.hosts if one.name != host)
         found = changes_between(msgspec.structs.replace(lab.plan, hosts=others), lab.plan)
         changes = (Change(action="remove-host", subject=host, why="restart"), *found)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from orchestrator import bringup
 from orchestrator.cli import ending
 from orchestrator.engines import registry
 from orchestrator.engines.fake import FakeEngine
@@ -200,6 +201,19 @@ def test_doctor_ends_with_3_where_nothing_works(lab: Run, monkeypatch: pytest.Mo
     monkeypatch.setattr(registry, "REAL", ("no-such",))
     monkeypatch.setitem(registry.ENGINES, "no-such", ("orchestrator.no_such", "X"))
     assert lab("doctor").code == 3
+
+
+def test_restart_goes_by_the_plan_of_now(lab: Run) -> None:
+    """Another `up` may have changed the lab between finding it and getting its lock."""
+    lab("up")
+    with Lab.find("fake-lab") as before:
+        Path("lab.yaml").write_text(LAB + '  bob: {role: client, networks: [office], connect: ["web:80"]}\n')
+        lab("up")
+        assert before.plan.host("bob") is None
+        bringup.restart(before, "web")
+    with Lab.find("fake-lab") as now:
+        assert now.plan.host("bob") is not None
+        assert now.observe().joined.connections[-1].client.host == "bob"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
