@@ -298,7 +298,7 @@ def _recv_many(call: Call, sock: socket.socket, size: int | None) -> Steps:
     rounds = 0
     while size is None or call.result < size:
         got = _take(call, sock, _PIECE if size is None else min(_PIECE, size - call.result))
-        if got == 0:
+        if got == 0 or call.result == size:  # nothing more is waited for when the last piece is there
             return
         rounds += 1
         if got is None or rounds >= _ROUNDS:

@@ -172,10 +172,10 @@ class NamespacesMaker:
         for host in hosts:
             self._hosts.pop(host.spec["name"], None)
             _kill(host.pidfd)
+        for host in hosts:
+            _readable([host.pidfd])  # its sockets are closed now, and their peers have been told
             for port, _ in host.ports.values():
                 self._bridges.unplug(port)
-        for host in hosts:
-            _readable([host.pidfd])
             os.close(host.pidfd)
             for end in (host.route, host.channel):
                 if end is not None:
