@@ -213,7 +213,7 @@ def test_restart_goes_by_the_plan_of_now(lab: Run) -> None:
         bringup.restart(before, "web")
     with Lab.find("fake-lab") as now:
         assert now.plan.host("bob") is not None
-        assert now.observe().joined.connections[-1].client.host == "bob"
+        assert "bob" in {row.client.host for row in now.observe().joined.connections if row.client}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
