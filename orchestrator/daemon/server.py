@@ -241,8 +241,7 @@ class Server:
         return {"machine": self._info.machine, **times, **seen}
 
     async def _remember(self, request: ClientRequest) -> wire.Message:
-        async with self._observing:  # a snapshot's thread looks them up
-            return {"known": self._incarnations.remember(request.data)}
+        return {"known": self._incarnations.remember(request.data)}
 
     async def _down(self, request: ClientRequest) -> wire.Message:
         request.afterwards = self.ending.set

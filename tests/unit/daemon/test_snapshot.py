@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import subprocess
+import threading
 from typing import Any
 
 from orchestrator.daemon.incarnations import Incarnations
@@ -170,6 +171,25 @@ def test_incarnations_are_remembered_for_both_ends(daemon: Daemon) -> None:
     assert daemon.channel.call("remember", records) == {"known": 2}
     known = snapshot(daemon)[0]["a"].known
     assert sorted(known) == sorted((cookie, 7) for cookie in cookies[:2])
+
+
+def test_what_is_told_again_is_known_all_the_while() -> None:
+    """One client's `remember` while a snapshot for another one is being taken in a thread."""
+    memory, ended = Incarnations(), threading.Event()
+    records = b"".join(struct.pack("<QQ", cookie, cookie) for cookie in range(1000))
+    memory.remember(records)
+
+    def tell() -> None:
+        while not ended.is_set():
+            memory.remember(records * 20)
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    try:
+        assert all(memory.known(range(1000)) == records for _ in range(100))
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_the_oldest_incarnations_go_first() -> None:
