@@ -51,6 +51,7 @@ class Loop:
         self._soon: deque[Callback] = deque()
         self._children: dict[int, Callable[[int], None]] = {}
         self._running = True
+        self._fresh: set[int] = set()  # registered since the last poll
         self.faults: list[str] = []  # what callbacks raised that should not have; the first few
 
     def reading(self, fd: int, callback: Callback | None) -> None:
@@ -88,8 +89,10 @@ class Loop:
         """Go on until `stop`."""
         self._catch_children()
         while self._running:
+            self._fresh.clear()
             for fd, events in self._epoll.poll(self._timeout()):
-                self._dispatch(fd, events)
+                if fd not in self._fresh:  # else it is of an earlier descriptor of that number
+                    self._dispatch(fd, events)
             self._run_timers()
             for _ in range(len(self._soon)):
                 self._call(self._soon.popleft())
@@ -110,6 +113,7 @@ class Loop:
             self._register(fd, mask, table)
 
     def _register(self, fd: int, mask: int, table: dict[int, Callback]) -> None:
+        self._fresh.add(fd)
         try:
             self._epoll.register(fd, mask)
         except OSError:
