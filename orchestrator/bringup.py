@@ -335,7 +335,20 @@ class Steps:
             return
         hosts = sorted({host for host, _ in wanted})
         self.say("waiting until " + ", ".join(f"{host}:{port}" for host, port in sorted(wanted)) + " listen")
-        until(time.monotonic() + SERVER_SECONDS, lambda: wanted <= listening(self.channel, hosts))
+        until(
+            time.monotonic() + SERVER_SECONDS, lambda: self.awaited(wanted) <= listening(self.channel, hosts)
+        )
+
+    def awaited(self, wanted: set[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Without the hosts whose program has failed: nothing will listen there. (One that ended well may
+        have left a server in the background.)
+        """
+        failed = {
+            str(host.get("name"))
+            for host in self.channel.call("hosts").get("hosts", [])
+            if any(one.get("exit") or one.get("signal") for one in host.get("programs", []))
+        }
+        return {(host, port) for host, port in wanted if host not in failed}
 
 
 def listening(channel: Channel, hosts: Sequence[str]) -> set[tuple[str, int]]:
