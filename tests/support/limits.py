@@ -1,0 +1,7 @@
+"""Limits of tests that guard against work without bound; how long things take is measured in bench/."""
+
+from __future__ import annotations
+
+# Seconds of CPU. Bad input is refused within a second on an idle core (0.9 s for the largest); processors that
+# share a core take twice that and more. What is guarded against, an alias bomb say, takes minutes.
+BLOW_UP = 6.0
