@@ -225,9 +225,10 @@ def _connect_to(call: Call, address: sockets.Address) -> Steps:
     sock = call.descriptor.sock
     number = sock.connect_ex(address)
     if number == errno.EINPROGRESS:
-        call.blocked = errno.EINPROGRESS
+        call.blocked = number
         yield WRITE
-        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        while (number := sockets.connected(sock, address)) == errno.EALREADY:
+            yield WRITE
     if number:
         raise OSError(number, os.strerror(number))
 

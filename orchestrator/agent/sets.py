@@ -209,9 +209,13 @@ class Connections:
             self._settled(now, sock, target, number)
 
     def _connected(self, now: _Opening, sock: socket.socket) -> None:
-        target = now.under_way.pop(sock)
+        target = now.under_way[sock]
+        number = sockets.connected(sock, target[1:])
+        if number == errno.EALREADY:
+            return
+        del now.under_way[sock]
         self._loop.forget(sock.fileno())
-        self._settled(now, sock, target, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        self._settled(now, sock, target, number)
         self._go_on()
 
     def _settled(self, now: _Opening, sock: socket.socket, target: tuple[str, str, int], number: int) -> None:
