@@ -225,8 +225,8 @@ def get_option(sock: socket.socket, name: str) -> Any:
 def connected(sock: socket.socket, address: Address) -> int:
     """How a connect under way went, after poll(2) has said that it did: 0, EALREADY (not yet), or its errno.
 
-    connect(2) is asked again, for SO_ERROR alone does not tell: Linux 6.18 has been seen to report EPOLLERR on
-    a socket in SYN_SENT whose SO_ERROR was 0 at that moment and EHOSTUNREACH at the next.
+    connect(2) is asked again, for SO_ERROR alone does not tell: Linux 6.18 has been seen to report EPOLLERR
+    on a socket in SYN_SENT whose SO_ERROR was 0 at that moment and EHOSTUNREACH at the next.
     """
     return sock.connect_ex(address)
 
