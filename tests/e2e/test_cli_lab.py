@@ -193,6 +193,8 @@ def test_an_up_that_is_ended_midway_leaves_nothing(
             break
     process.send_signal(number)
     process.communicate(timeout=60)
+    if moment == 2 and lab.labs().get(lab.name) == "running":
+        return  # it was committed before the signal came: then it is a whole lab, and stays
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     if number == signal.SIGKILL and lab.engine == "docker":
         assert lab.labs()[lab.name] == "incomplete"
