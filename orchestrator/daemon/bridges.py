@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from orchestrator.daemon import netlink
 from orchestrator.daemon.process import set_sysctl
 
-write = set_sysctl  # under its name of before
 PORTS = 1000  # of a bridge, leaving some for the other bridges of its network
 
 

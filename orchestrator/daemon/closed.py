@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from orchestrator import errors
 from orchestrator.daemon import deny, netlink, within
-from orchestrator.daemon.bridges import write
+from orchestrator.daemon.process import set_sysctl
 
 _NEWLINK, _DELLINK, _AF_BRIDGE = 16, 17, 7  # linux/rtnetlink.h
 _LINKINFO, _INFO_KIND, _INFO_DATA, _BR_VLAN_FILTERING = 18, 1, 2, 7  # linux/if_link.h
@@ -63,7 +63,7 @@ def close_here(bridges: Sequence[str]) -> None:
     try:
         for name in bridges:
             # no address: then the computer sends no router solicitations and reports into the lab either
-            write(f"net/ipv6/conf/{name}/disable_ipv6", "1", missing_ok=True)
+            set_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "1", missing_ok=True)
             _close(route, netlink.index(name), name)
     finally:
         route.close()

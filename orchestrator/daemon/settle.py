@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from orchestrator import errors
 from orchestrator.daemon import netlink
-from orchestrator.daemon.bridges import write
+from orchestrator.daemon.process import set_sysctl
 
 Spec = Mapping[str, Any]
 _SIOCGIFADDR, _SIOCGIFNETMASK, _SIOCGIFHWADDR = 0x8915, 0x891B, 0x8927  # linux/sockios.h
@@ -107,20 +107,20 @@ def _attribute(kind: int, value: bytes) -> bytes:
 def _sysctls(spec: Spec, links: list[Link]) -> None:
     """A namespace takes some values over from the computer (forwarding, rp_filter): say them all."""
     forward = "1" if spec["kind"] == "router" else "0"
-    write("net/ipv4/ip_forward", forward)
+    set_sysctl("net/ipv4/ip_forward", forward)
     for scope in ("all", "default", *(link.name for link in links)):
-        write(f"net/ipv4/conf/{scope}/rp_filter", "0")
-        write(f"net/ipv4/conf/{scope}/send_redirects", "0")
-    write("net/ipv4/ping_group_range", "0 2147483647")
+        set_sysctl(f"net/ipv4/conf/{scope}/rp_filter", "0")
+        set_sysctl(f"net/ipv4/conf/{scope}/send_redirects", "0")
+    set_sysctl("net/ipv4/ping_group_range", "0 2147483647")
     if not os.path.isdir("/proc/sys/net/ipv6"):
         return
-    write("net/ipv6/conf/lo/disable_ipv6", "0", missing_ok=True)
+    set_sysctl("net/ipv6/conf/lo/disable_ipv6", "0", missing_ok=True)
     for link in links:
         for key, value in (("accept_ra", "0"), ("accept_dad", "0"), ("router_solicitations", "0")):
-            write(f"net/ipv6/conf/{link.name}/{key}", value, missing_ok=True)
+            set_sysctl(f"net/ipv6/conf/{link.name}/{key}", value, missing_ok=True)
         unused = "0" if link.wanted.get("address6") else "1"
-        write(f"net/ipv6/conf/{link.name}/disable_ipv6", unused, missing_ok=True)
-    write("net/ipv6/conf/all/forwarding", forward, missing_ok=True)
+        set_sysctl(f"net/ipv6/conf/{link.name}/disable_ipv6", unused, missing_ok=True)
+    set_sysctl("net/ipv6/conf/all/forwarding", forward, missing_ok=True)
 
 
 def set_routes(spec: Spec, route: netlink.Netlink) -> None:
