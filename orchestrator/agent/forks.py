@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from orchestrator import errors
+from orchestrator.agent import signals
 from orchestrator.agent.poll import Loop
 
 MAX_CHILDREN = 256
@@ -66,9 +67,7 @@ class Forks:
 def _hold(keep: Sequence[int], lifeline: int, tell: int) -> NoReturn:
     """The child: close all but `keep`, `tell` last, and wait for the agent's end."""
     try:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        signals.reset()
         start = 0
         for fd in sorted({*keep, lifeline, tell}):
             os.closerange(start, fd)

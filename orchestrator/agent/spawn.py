@@ -6,7 +6,6 @@ import errno
 import fcntl
 import os
 import resource
-import signal
 import struct
 import termios
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from orchestrator import errors
+from orchestrator.agent import signals
 
 BeforeExec = Callable[[], None]
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -126,7 +126,7 @@ def kill_group(pid: int, number: int) -> None:
 def _child(what: Program, identity: _Identity, stdio: Sequence[int], extra: _Extra) -> NoReturn:
     try:
         os.setsid()
-        _reset_signals()
+        signals.reset()
         _plumb(stdio)
         if extra.terminal:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -149,14 +149,6 @@ def _plumb(stdio: Sequence[int]) -> None:
     """0, 1 and 2; the given ones lie above them (0–2 of an agent are /dev/null)."""
     for number, fd in enumerate(stdio):
         os.dup2(fd, number)
-
-
-def _reset_signals() -> None:
-    """Python ignores SIGPIPE and SIGXFSZ, and ignored signals stay so over exec (signal(7))."""
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _become(identity: _Identity) -> None:

@@ -6,7 +6,6 @@ import ctypes
 import functools
 import os
 import resource
-import signal
 
 from orchestrator.daemon import sysc
 
@@ -46,14 +45,6 @@ def raise_file_limit() -> None:
     """RLIMIT_NOFILE to its hard limit: a daemon holds a handful of descriptors for each host."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def reset_signals() -> None:
-    """Default dispositions and an empty mask: a handler of the parent's must not run in a child."""
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def set_sysctl(name: str, value: str, missing_ok: bool = False) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from orchestrator import errors, wire
+from orchestrator.agent import signals
 from orchestrator.daemon import process, sysc
 from orchestrator.wire import Message
 
@@ -97,7 +98,7 @@ def start_zygote(handlers: Mapping[str, Handler]) -> Zygote:
         os.dup2(theirs.fileno(), CHANNEL)
         sysc.close_range(CHANNEL + 1)
         process.stdio_to_null()
-        process.reset_signals()
+        signals.reset()
         signal.signal(
             signal.SIGCHLD, signal.SIG_IGN
         )  # children are reaped by the kernel; see proc(5), wait(2)

@@ -143,6 +143,9 @@ def _syntax(error: Exception, text: str, findings: Findings) -> None:
                 findings.add(At(number, tab.end()), "a tab: lab files are indented by spaces")
         return
     problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+    if "maximum nesting depth" in problem:  # libyaml's own bound, met while it looks ahead
+        findings.add(at, f"nested more than {MOST_DEEP} deep")
+        return
     line = lines[at.line - 1] if at.line <= len(lines) else ""
     cure = _cure_here(line, at.column - 1) or next((cure for words, cure in _CURES if words in problem), "")
     findings.add(at, f"this is no YAML: {problem}", cure)

@@ -63,7 +63,7 @@ def test_a_full_accept_queue_keeps_a_client_in_syn_sent(lab: Rig) -> None:
     answer = lab.ask("alice", "connect", to="third", timeout=0.2, **where)
     assert answer["errno"] == "EINPROGRESS"
     assert [one.status for one in of_port(look(lab), 8105)] == ["joined", "joined"]
-    third = row(lab, answer["local"][1])
+    third = row(lab, answer["local"][1], host="alice")
     assert (third.status, third.server, third.accepted) == ("client-only", None, None)
     assert third.client
     assert (third.client.state, third.client.timer) == ("SYN_SENT", "retransmission")
@@ -77,7 +77,7 @@ def test_syn_sent_to_a_host_that_drops(lab: Rig) -> None:
     lab.call("web", "listen", port=8110, options={"IP_MINTTL": 255}, to="deaf")
     answer = lab.ask("alice", "connect", address=lab.address("web"), port=8110, to="c", timeout=0.2)
     assert (answer["errno"], answer["timed_out"]) == ("EINPROGRESS", True)
-    one = row(lab, answer["local"][1])
+    one = row(lab, answer["local"][1], host="alice")
     assert (one.status, one.server, one.accepted) == ("client-only", None, None)
     assert one.client
     assert (one.client.state, one.client.timer) == ("SYN_SENT", "retransmission")

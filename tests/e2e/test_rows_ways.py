@@ -130,7 +130,7 @@ def test_loopback_of_two_hosts_is_two_places(lab: Rig) -> None:
     for host in ("alice", "web"):
         lab.call(host, "listen", address="127.0.0.1", port=8045, to="l")
         lab.call(host, "socket", to="c")
-        lab.call(host, "bind", fd="c", address="127.0.0.1", port=40845)
+        lab.call(host, "bind", fd="c", address="127.0.0.1", port=20845)
         lab.call(host, "connect", fd="c", address="127.0.0.1", port=8045)
     rows = of_port(look(lab), 8045)
     assert sorted((r.client.host, r.server.host) for r in rows if r.client and r.server) == [
@@ -143,10 +143,10 @@ def test_loopback_of_two_hosts_is_two_places(lab: Rig) -> None:
 def test_a_socket_connected_to_itself(lab: Rig) -> None:
     address = lab.address("alice")
     lab.call("alice", "socket", to="s")
-    lab.call("alice", "bind", fd="s", address=address, port=40500)
-    own = lab.call("alice", "connect", fd="s", address=address, port=40500)
+    lab.call("alice", "bind", fd="s", address=address, port=20500)
+    own = lab.call("alice", "connect", fd="s", address=address, port=20500)
     assert own["local"] == own["peer"]
-    one = row(lab, 40500)
+    one = row(lab, 20500)
     assert one.status == "joined"
     assert one.client
     assert one.client == one.server
@@ -160,7 +160,7 @@ def test_simultaneous_open(lab: Rig) -> None:
     web first drops what comes to the port (a listener with IP_MINTTL = 255, tcp_v4_rcv()), so that alice
     waits in SYN_SENT; then web connects from that very port.
     """
-    alice, web = (lab.address("alice"), 40601), (lab.address("web"), 40602)
+    alice, web = (lab.address("alice"), 20601), (lab.address("web"), 20602)
     options = {"SO_REUSEPORT": 1, "IP_MINTTL": 255}
     lab.call("web", "listen", address=web[0], port=web[1], options=options, to="deaf")
     lab.call("alice", "socket", to="c")
@@ -188,9 +188,9 @@ def test_to_something_outside_the_lab(lab: Rig) -> None:
     nobody = lab.address("alice").rsplit(".", 1)[0] + ".213"
     assert nobody != lab.address("alice")
     lab.call("alice", "socket", to="c")
-    lab.call("alice", "bind", fd="c", address=lab.address("alice"), port=40700)
+    lab.call("alice", "bind", fd="c", address=lab.address("alice"), port=20700)
     with lab.under_way("alice", "connect", fd="c", address=nobody, port=8060, timeout=20) as answer:
-        one = row(lab, 40700)
+        one = row(lab, 20700)
         ss.agree(lab, "alice")
         assert answer()["errno"] in ("EHOSTUNREACH", "EINPROGRESS")
     assert one.status == "external"

@@ -174,6 +174,15 @@ def test_huge_input_is_refused_in_a_second(kind: str) -> None:
     assert 0 < len(caught.value.diagnostics) < 1000
 
 
+@pytest.mark.parametrize("deep", [17, 500, 5000, 1 << 19])
+@pytest.mark.parametrize("text", ["[", "{a: "], ids=["lists", "mappings"])
+def test_deep_nesting_is_called_that(text: str, deep: int) -> None:
+    """Newer versions of libyaml have a bound of their own, which is met while they look ahead."""
+    with pytest.raises(TopologyError) as caught:
+        read_text(f"name: {text * deep}".encode(), "lab.yaml", str(ROOT))
+    assert [re.sub(r".*: ", "", line) for line in caught.value.diagnostics] == ["nested more than 16 deep"]
+
+
 def judged(text: bytes) -> None:
     """Read it; if it is refused, then in the one way."""
     said: tuple[str, ...] | None = None
