@@ -159,11 +159,11 @@ class AgentLink(asyncio.Protocol):
     def ask(self, op: str, single: bool = False, **arguments: Any) -> Exchange:
         """Send a request; `single`: its answer has no parts."""
         if self._transport is None:
-            raise errors.AgentError(
+            raise errors.AgentGone(
                 f"the agent of {self._name} is gone", self.why_gone or "`lab restart` helps"
             )
         if self._transport.get_write_buffer_size() > _MAX_UNSENT:
-            raise errors.AgentError(f"the agent of {self._name} does not read what it is told")
+            raise errors.AgentGone(f"the agent of {self._name} does not read what it is told")
         self._last += 1
         exchange = Exchange(self, self._last, single)
         self.send({**arguments, "id": self._last, "op": op})
@@ -176,7 +176,7 @@ class AgentLink(asyncio.Protocol):
         try:
             return await asyncio.wait_for(exchange.answer(), seconds)
         except TimeoutError:
-            raise errors.AgentError(f"the agent of {self._name} does not answer") from None
+            raise errors.AgentGone(f"the agent of {self._name} does not answer") from None
         finally:
             exchange.cancel()
 
@@ -220,7 +220,7 @@ class AgentLink(asyncio.Protocol):
         self._transport = None
         hint = self.why_gone or "`lab restart` helps"
         for exchange in list(self._exchanges.values()):
-            exchange.settle(errors.AgentError(f"the agent of {self._name} is gone", hint))
+            exchange.settle(errors.AgentGone(f"the agent of {self._name} is gone", hint))
         self._on_gone()
 
     def _handle(self, frame: wire.Frame) -> None:

@@ -7,13 +7,13 @@ granted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from orchestrator.model.rows import Connection, Listener
+from orchestrator.model.runs import Verdict
 
-Verdict = Literal["pass", "fail", "unknown"]
 Name = tuple[str, str]  # a host, and what `as` gave there (or a counter's name)
 Address = tuple[str, int]
 
@@ -83,8 +83,3 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     observed: str
     evidence: tuple[str, ...] = ()
     why: str = ""
-
-
-def worst(verdicts: tuple[Verdict, ...]) -> Verdict:
-    """Of a scenario: fail if any is, else unknown if any is, else pass."""
-    return "fail" if "fail" in verdicts else "unknown" if "unknown" in verdicts else "pass"

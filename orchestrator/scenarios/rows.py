@@ -3,12 +3,13 @@ missing. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
 
 from orchestrator.model.rows import Connection, End, Listener
-from orchestrator.model.steps import Between, ListenerAt
+from orchestrator.model.steps import Between, ByName, Expectation, ListenerAt
 from orchestrator.scenarios.compare import Value, unknown
-from orchestrator.scenarios.observation import Address, Descriptor, Observation
+from orchestrator.scenarios.observation import Address, Descriptor, Name, Observation
 
 NO_ROW = Value(value=None)
 
@@ -198,3 +199,25 @@ def _end(end: End | None) -> str:
 
 def _or_none(value: int | None) -> str:
     return "?" if value is None else str(value)
+
+
+def hosts_of(expectation: Expectation, descriptors: Mapping[Name, Descriptor]) -> tuple[str, ...]:
+    """The hosts whose last calls explain a verdict: at both ends of a connection, else the subject's own."""
+    subject = expectation.subject
+    if isinstance(subject, Between):
+        return tuple(dict.fromkeys((subject.client, subject.server.host)))
+    if expectation.kind != "connection" or not isinstance(subject, ByName):
+        return (subject.host,)
+    mine = descriptors.get((subject.host, subject.names()[0]))
+    others = [
+        host
+        for (host, _), one in descriptors.items()
+        if mine is not None and host != subject.host and _same_connection(mine, one)
+    ]
+    return tuple(dict.fromkeys((subject.host, *others)))
+
+
+def _same_connection(one: Descriptor, other: Descriptor) -> bool:
+    if one.connection is not None and one.connection == other.connection:
+        return True
+    return one.local is not None and one.local == other.peer and one.peer == other.local
