@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import nat, observe
+from orchestrator.daemon import counters, nat, observe
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts, stated
@@ -68,6 +68,7 @@ class Server:
             "configure": self._configure,
             "hosts": self._list_hosts,
             "snapshot": self._snapshot,
+            "counters": self._counters,
             "remember": self._remember,
             "down": self._down,
             "list": self._list_files,
@@ -257,6 +258,16 @@ class Server:
         times = {"began": taken.began, "ended": taken.ended}
         seen = {"not_observed": taken.not_observed, "unread_processes": taken.unread}
         return {"machine": self._info.machine, **times, **seen}
+
+    async def _counters(self, request: ClientRequest) -> wire.Message:
+        hosts = self._hosts.some(request.message.get("hosts"))
+        async with self._observing:
+            taken = await _shielded(in_thread(lambda: list(counters.take(hosts))))
+        for one in taken:
+            if isinstance(one, counters.Read):
+                sizes = dict(zip(counters.FILES, map(len, one.texts), strict=True))
+                await request.part({"host": one.host.name, "at": one.at, "sizes": sizes}, *one.texts)
+        return {"not_observed": [one.name for one in taken if isinstance(one, Host)]}
 
     async def _remember(self, request: ClientRequest) -> wire.Message:
         return {"known": self._incarnations.remember(request.data)}
