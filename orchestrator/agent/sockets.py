@@ -246,6 +246,11 @@ def events(fd: int, seconds: float = 0) -> dict[str, bool]:
     return {name: bool(seen & bit) for name, bit in bits.items()}
 
 
+def reset_on_close(sock: socket.socket) -> None:
+    """SO_LINGER of 0 seconds (socket(7)): the last close(2) resets, and leaves no TIME_WAIT."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(1, 0))
+
+
 def duplicate(sock: socket.socket) -> socket.socket:
     """dup(2): another number for the same open file."""
     return socket.socket(fileno=os.dup(sock.fileno()))

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import nat, observe
+from orchestrator.daemon import counters, nat, observe
+from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts, stated
 from orchestrator.daemon.incarnations import Incarnations
@@ -28,7 +29,7 @@ _UP_SECONDS = 30.0  # for the connections of one host
 _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
 _STREAMS = {"exec", "get", "put", "logs"}
-_RESERVED = {"id", "op", "host"}
+_RESERVED = {"id", "op", "host", "scoped", "scope"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Server:
         self._info = info
         self._hosts = Hosts()
         self._incarnations = Incarnations()
+        self._belongings = Belongings()
         self._plan: Any = None
         self.committed = False  # until then a lab ends with the channel that it was leased to
         self.ending = asyncio.Event()
@@ -66,10 +68,13 @@ class Server:
             "configure": self._configure,
             "hosts": self._list_hosts,
             "snapshot": self._snapshot,
+            "counters": self._counters,
             "remember": self._remember,
             "down": self._down,
             "list": self._list_files,
-            **dict.fromkeys(("call", "listen", "connect", "start", "stop", "mkdir"), self._ask),
+            "call": self._call,
+            "release": self._release,
+            **dict.fromkeys(("listen", "connect", "start", "stop", "mkdir"), self._ask),
             **dict.fromkeys(sorted(_STREAMS), self._stream),
         }
 
@@ -85,6 +90,10 @@ class Server:
             return await work(request)
         except (KeyError, TypeError, ValueError) as error:
             raise errors.DaemonError(f"request {op!r}: {type(error).__name__}: {error}") from error
+
+    async def left(self, client: Client) -> None:
+        """This client is gone: so is what belonged to it."""
+        await self._belongings.release(client.number)
 
     async def close(self) -> None:
         """Everything of the lab that this process owns ends."""
@@ -186,6 +195,16 @@ class Server:
     async def _list_hosts(self, _: ClientRequest) -> wire.Message:
         return {"hosts": await _all(_describe(host) for host in self._hosts)}
 
+    async def _call(self, request: ClientRequest) -> wire.Frame:
+        """A call of an agent, of the client's own scope or of none."""
+        host, op, arguments = self._told(request)
+        if request.message.get("scoped"):
+            arguments["scope"] = self._belongings.enter(request.client.number, host)
+        return await host.link.call(op, _patience(op, arguments), **arguments)
+
+    async def _release(self, request: ClientRequest) -> wire.Message:
+        return {"closed": await self._belongings.release(request.client.number)}
+
     async def _ask(self, request: ClientRequest) -> wire.Frame:
         """One question, one answer; both in the agent's words."""
         host, op, arguments = self._told(request)
@@ -239,6 +258,16 @@ class Server:
         times = {"began": taken.began, "ended": taken.ended}
         seen = {"not_observed": taken.not_observed, "unread_processes": taken.unread}
         return {"machine": self._info.machine, **times, **seen}
+
+    async def _counters(self, request: ClientRequest) -> wire.Message:
+        hosts = self._hosts.some(request.message.get("hosts"))
+        async with self._observing:
+            taken = await _shielded(in_thread(lambda: list(counters.take(hosts))))
+        for one in taken:
+            if isinstance(one, counters.Read):
+                sizes = dict(zip(counters.FILES, map(len, one.texts), strict=True))
+                await request.part({"host": one.host.name, "at": one.at, "sizes": sizes}, *one.texts)
+        return {"not_observed": [one.name for one in taken if isinstance(one, Host)]}
 
     async def _remember(self, request: ClientRequest) -> wire.Message:
         return {"known": self._incarnations.remember(request.data)}
@@ -375,7 +404,11 @@ async def _serve(maker: Maker, listener: socket.socket, lease: socket.socket | N
         assert task is not None
         clients.add(task)
         try:
-            await Client(reader, writer, server.handle).run()
+            one = Client(reader, writer, server.handle)
+            try:
+                await one.run()
+            finally:
+                await server.left(one)
         finally:
             clients.discard(task)
 

@@ -64,8 +64,10 @@ class FakeDaemon:
         """A client has closed its channel."""
         if session in self._sessions:
             self._sessions.remove(session)
+        self._released(session)
         if session is self._lease and self.state == "incomplete":
             self.end()
+        self.settle()
         self.changed.notify_all()
 
     def end(self) -> None:
@@ -195,9 +197,20 @@ class FakeDaemon:
         ask = asked["call"]
         if not isinstance(ask, dict):
             raise AgentError("a call is a mapping")
-        call = Call(ask)
-        yield from begin(self._host(asked).agent, call)
+        host, call = self._host(asked), Call(ask)
+        agent = host.scope(asked.session) if asked.get("scoped") else host.agent
+        for _ in begin(agent, call):
+            yield
+            if agent.released:
+                raise AgentError("what this call belongs to was released")
         return wire.Frame(call.answer(), bytes(call.data))
+
+    def _release(self, asked: Asked) -> Steps:
+        yield from ()
+        return {"closed": self._released(asked.session)}
+
+    def _released(self, session: Session) -> int:
+        return sum(host.release(session) for host in self._hosts.values())
 
     def _listen(self, asked: Asked) -> Steps:
         yield from ()
@@ -298,6 +311,14 @@ class FakeDaemon:
         part["sizes"] = dict(zip(("tcp", "tcp6", "diag", "holders", "known"), map(len, pieces), strict=True))
         asked.part({**part, "netns": host.netns}, b"".join(pieces))
 
+    def _counters(self, asked: Asked) -> Steps:
+        """A model that sends no packets counts none: nothing is said, rather than 0."""
+        yield from ()
+        for host in [self._named(name) for name in asked.get("hosts", list(self._hosts))]:
+            sizes = dict.fromkeys(("netstat", "snmp", "snmp6"), 0)
+            asked.part({"host": host.node.name, "at": time.monotonic(), "sizes": sizes})
+        return {"not_observed": []}
+
     def _remember(self, asked: Asked) -> Steps:
         yield from ()
         for at in range(0, len(asked.data) - 15, 16):
@@ -335,6 +356,8 @@ _OPS = (
         "_snapshot",
     ),
     "_remember",
+    "_release",
+    "_counters",
 )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
-from orchestrator.engines.fake_agent import AGENT, FakeAgent
+from orchestrator.engines.fake_agent import AGENT, FakeAgent, Numbers
 from orchestrator.engines.fake_files import Files
 from orchestrator.engines.fake_network import Network, Spec, make_node
 from orchestrator.engines.fake_programs import KEPT, Program, check
@@ -21,16 +21,30 @@ class FakeHost:
 
     def __init__(self, spec: Spec, number: int, network: Network, tcp: Tcp) -> None:
         self.spec = spec
+        self._network, self._tcp = network, tcp
         self.netns = _FIRST_NETNS + number
         self.node = make_node(spec)
         self.stack = tcp.stacks[self.node] = Stack(self.node)
         self._pids = itertools.count(AGENT + 1)
-        self.agent = FakeAgent(self.stack, tcp, lambda: next(self._pids))
+        self._numbers = Numbers()
+        self.agent = self._new_agent()
+        self._scopes: dict[Hashable, FakeAgent] = {}
         self.files = Files()
         self.programs: dict[str, Program] = {}
         self.output: dict[str, bytearray] = {}
-        self._network, self._tcp = network, tcp
         network.add(self.node)
+
+    def _new_agent(self) -> FakeAgent:
+        return FakeAgent(self.stack, self._tcp, lambda: next(self._pids), self._numbers)
+
+    def scope(self, owner: Hashable) -> FakeAgent:
+        """What calls of this owner's scope work on."""
+        return self._scopes.setdefault(owner, self._new_agent())
+
+    def release(self, owner: Hashable) -> int:
+        """End a scope; how many descriptors it had open."""
+        scope = self._scopes.pop(owner, None)
+        return scope.release() if scope else 0
 
     def configure(self, spec: Spec) -> None:
         """Routes and NAT as this spec says."""
@@ -71,7 +85,8 @@ class FakeHost:
     def processes(self) -> dict[int, str]:
         """pid → name, as `ps` would show it."""
         programs = {p.pid: os.path.basename(p.argv[0]) for p in self.programs.values() if p.alive}
-        return {AGENT: "agent", **dict.fromkeys(self.agent.children.values(), "agent"), **programs}
+        children = [pid for one in (self.agent, *self._scopes.values()) for pid in one.children.values()]
+        return {AGENT: "agent", **dict.fromkeys(children, "agent"), **programs}
 
     def describe(self) -> dict[str, Any]:
         """As `hosts` answers."""
