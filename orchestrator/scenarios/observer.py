@@ -79,7 +79,11 @@ class Observer:
     def changed(self) -> tuple[str, ...]:
         """Rows that look different since this was asked before, for whoever watches the scenario."""
         with self._lock:
-            now = {row.id: rows.as_text(row) for row in self._rows().connections}
+            found = self._rows().connections
+            if any(row.status == "in-transition" for row in found):  # the look before was before the step
+                time.sleep(PAUSE)
+                found = self._rows().connections
+            now = {row.id: rows.as_text(row) for row in found}
         before, self._shown = self._shown, now
         if before is None:
             return ()
@@ -160,7 +164,8 @@ class Observer:
         request = self._channel.ask("counters", hosts=list(hosts))
         for message, data in self._channel.parts(request):
             if "part" in message:
-                yield str(message["part"].get("host")), counters.read_part(message["part"], data)
+                read = counters.read_part(message["part"], data)
+                yield read.host, read.values
 
     def _differences(self, expectation: Expectation) -> Mapping[Name, int]:
         host, name = getattr(expectation.subject, "host", ""), getattr(expectation.subject, "name", "")

@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 import msgspec
 
-from orchestrator.errors import AgentError, AgentGone, LabError
-from orchestrator.model.runs import CallResult, ExpectationRecord, Part, StepRecord, Verdict
+from orchestrator.errors import LabError
+from orchestrator.model.runs import ExpectationRecord, Part, StepRecord
 from orchestrator.model.steps import (
-    TIMED_OUT,
     Call,
     Expectation,
     Kill,
@@ -29,24 +28,18 @@ from orchestrator.model.steps import (
     Step,
     Wait,
 )
-from orchestrator.requests import Pending, Requests
+from orchestrator.requests import Requests
 from orchestrator.scenarios import checks, rows, timing
+from orchestrator.scenarios.calls import Calls, StepFailed, UnderWay, why_bad
 from orchestrator.scenarios.heartbeat import Heartbeat
-from orchestrator.scenarios.ledger import Ledger, address, call_result
+from orchestrator.scenarios.ledger import Ledger
 from orchestrator.scenarios.observation import Judgement, Observation, StepResult
 from orchestrator.scenarios.observer import Observer
 from orchestrator.scenarios.programs import Program, numbered
 from orchestrator.scenarios.timing import Look
-from orchestrator.wire import Frame
 
 MOST_CALLS = 10  # calls of one step that are recorded one by one
-UNDER_WAY = 512  # calls of one step at once: fewer than a channel takes
 RUN_PROGRAM = "run"  # what a host's `run:` is called
-GRACE = 15.0  # seconds beyond its timeout after which a call that was not answered is given up
-
-
-class StepFailed(Exception):
-    """A step did not do what it had to; the steps after it rely on it."""
 
 
 class Audience(Protocol):
@@ -56,14 +49,6 @@ class Audience(Protocol):
     def step_ended(self, step: Step, record: StepRecord) -> None: ...
     def judged(self, step: Expectation, record: ExpectationRecord) -> None: ...
     def noted(self, step: Note) -> None: ...
-
-
-class Calls(NamedTuple):
-    """The calls of a step under way, in their order."""
-
-    step: Call
-    pending: list[Pending]
-    began: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +70,16 @@ class Performer:
     """Performs the steps of one scenario."""
 
     def __init__(self, stage: Stage) -> None:
-        self._requests, self._resolve, self._ledger = stage.requests, stage.resolve, stage.ledger
+        self._requests, self._ledger = stage.requests, stage.ledger
         self._observer, self._heartbeat = stage.observer, stage.heartbeat
+        self.stop = threading.Event()  # nothing new is begun, what waits ends
+        self._calls = Calls(stage.requests, stage.resolve, stage.ledger, stage.heartbeat, self.stop)
         self._audience, self._began, self._watch = stage.audience, stage.began, stage.watch
         self._telling = threading.RLock()
-        self._running: dict[tuple[str, str], Calls | Program] = {}
+        self._running: dict[tuple[str, str], UnderWay | Program] = {}
         self._part: Part = "steps"
         self.steps: list[StepRecord] = []
         self.expectations: list[ExpectationRecord] = []
-        self.stop = threading.Event()  # nothing new is begun, what waits ends
         self.powered_off: set[str] = set()
         self.ended_programs: set[str] = set()  # hosts whose `run:` was ended by a step
 
@@ -155,101 +141,28 @@ class Performer:
     # Calls.
 
     def _call(self, step: Call) -> None:
-        calls = self._begin(step)
+        calls = self._calls.begin(step)
         if step.background:
             self._running[(step.host, step.name or "")] = calls
             self._record(step, StepRecord(**self._about(step, calls.began), background=True))
             return
         self._finish(calls, step)
 
-    def _begin(self, step: Call) -> Calls:
-        """Send all calls of a step."""
-        if step.name is not None:
-            self._ledger.begin((step.host, step.name))
-        room = threading.Semaphore(UNDER_WAY)
-        pending: list[Pending] = []
-        began = time.monotonic()
-        for message in step.messages(self._resolve):
-            self._foresee(step, message)
-            room.acquire()
-            one = self._requests.begin("call", host=step.host, scoped=True, call=message)
-            one.future.add_done_callback(lambda _: room.release())
-            pending.append(one)
-        return Calls(step, pending, began)
-
-    def _foresee(self, step: Call, message: dict[str, Any]) -> None:
-        """A connect under way has a row long before it is answered."""
-        name = message.get("as") or message.get("fd")
-        if step.verb == "connect" and isinstance(name, str):
-            self._ledger.expect((step.host, name), address((message["address"], message["port"])))
-
-    def _finish(self, calls: Calls, step: Step) -> None:
-        """Wait for the answers, note what they say, record and judge."""
-        made = calls.step
-        results = [self._answer(made, one) for one in calls.pending]
-        ended = time.monotonic()
-        bad = [one for one in results if not accepted(made, one)]
-        first = (bad or results)[0]
-        if made.name is not None:
-            self._ledger.end((made.host, made.name), self._step_result(made, results, first, calls.began))
-        verdict: Verdict = "fail" if bad else "pass"
+    def _finish(self, calls: UnderWay, step: Step) -> None:
+        """Wait for the answers, record and judge."""
+        results, bad, first = self._calls.finish(calls)
         record = StepRecord(
             **self._about(step, calls.began),
-            duration=ended - calls.began if len(results) > 1 else first.duration,
+            duration=time.monotonic() - calls.began if len(results) > 1 else first.duration,
             result=first.result,
             errno=first.errno,
             timed_out=first.timed_out,
-            verdict=verdict,
-            why=why_bad(made, first, len(bad), len(results)) if bad else "",
+            verdict="fail" if bad else "pass",
+            why=why_bad(calls.step, first, len(bad), len(results)) if bad else "",
             calls=tuple((bad or results)[:MOST_CALLS]),
             count=len(results),
         )
         self._record(step, record)
-
-    def _answer(self, step: Call, one: Pending) -> CallResult:
-        """One answer, taken into the ledger."""
-        try:
-            frame = self._until_answered(one, step.timeout)
-        except AgentGone:
-            raise
-        except AgentError as error:
-            return CallResult(refused=error.message)
-        result = call_result(frame.message, frame.data)
-        if result.name is not None:
-            key = (step.host, result.name)
-            self._ledger.learn(
-                key, result.fd, result.local, result.peer, made=step.opens and step.verb != "connect"
-            )
-            if step.verb in ("recv", "http") and isinstance(result.result, int):
-                self._ledger.receive(key, frame.data, result.result, bool(frame.message.get("eof")))
-        self._ledger.did(step.host, said(step, result))
-        return result
-
-    def _until_answered(self, one: Pending, seconds: float) -> Frame:
-        """The answer, or StepFailed when the run is ended meanwhile."""
-        deadline = time.monotonic() + seconds + GRACE
-        while True:
-            try:
-                return one.answer(timeout=0.5)
-            except TimeoutError:
-                if self.stop.is_set():
-                    raise StepFailed("ended") from None
-                if time.monotonic() > deadline:
-                    raise AgentGone(
-                        "an agent does not answer", "`lab status` shows how the hosts are"
-                    ) from None
-
-    def _step_result(
-        self, step: Call, results: Sequence[CallResult], first: CallResult, began: float
-    ) -> StepResult:
-        return StepResult(
-            result=first.result,
-            errno=first.errno,
-            timed_out=first.timed_out,
-            duration=max(one.duration for one in results),
-            output=first.text,
-            stalled=self._heartbeat.stalled(began, time.monotonic()),
-        )
 
     # Programs.
 
@@ -305,7 +218,7 @@ class Performer:
             if running is not None:
                 self._join(running, step)
 
-    def _join(self, running: Calls | Program, step: Step) -> None:
+    def _join(self, running: UnderWay | Program, step: Step) -> None:
         if isinstance(running, Program):
             self._finish_program(running, step)
         else:
@@ -393,7 +306,7 @@ class Performer:
             observed=judgement.observed,
             evidence=judgement.evidence,
             why=judgement.why,
-            lately=tuple(f"{host}: {line}" for host in hosts for line in self._ledger.lately(host)),
+            lately=tuple(line for host in hosts for line in self._ledger.lately(host)),
         )
         with self._telling:
             self.expectations.append(record)
@@ -420,36 +333,6 @@ class Performer:
             self._audience.step_ended(step, record)
         if record.verdict != "pass":
             raise StepFailed(record.why)
-
-
-def accepted(step: Call, result: CallResult) -> bool:
-    """Whether a call ended as it had to."""
-    if result.refused:
-        return False
-    if not step.fails:
-        return result.errno is None and not result.timed_out
-    return (result.errno is not None and result.errno in step.fails) or (
-        result.timed_out and TIMED_OUT in step.fails
-    )
-
-
-def why_bad(step: Call, result: CallResult, bad: int, count: int) -> str:
-    """What went wrong with the first that did."""
-    many = f" ({bad} of {count} calls)" if count > 1 else ""
-    if result.refused:
-        return result.refused + many
-    ended = f"timed out after {step.timeout:g} s" if result.timed_out else (result.errno or "succeeded")
-    if step.fails:
-        return f"it must fail with {' or '.join(step.fails)}, and {ended}{many}"
-    return f"{ended}{many}"
-
-
-def said(step: Call, result: CallResult) -> str:
-    """A call and what came of it, on one line."""
-    outcome = result.refused or result.errno or ("timed out" if result.timed_out else "")
-    if not outcome:
-        outcome = f"fd {result.fd}" if result.result is None else str(result.result)[:80]
-    return f"{step.text}: {outcome}"
 
 
 def _keys(ref: Ref) -> list[tuple[str, str]]:

@@ -16,12 +16,13 @@ from orchestrator.model.runs import ExpectationRecord, Part, ScenarioRecord, Ste
 from orchestrator.model.steps import CounterOf, Expectation, LogOf, Parallel, Repeat, Scenario, Step
 from orchestrator.requests import Requests
 from orchestrator.scenarios import perform
+from orchestrator.scenarios.calls import GRACE, StepFailed
 from orchestrator.scenarios.heartbeat import Heartbeat
 from orchestrator.scenarios.ledger import Ledger
 from orchestrator.scenarios.logs import LogFollower
 from orchestrator.scenarios.names import Resolver
 from orchestrator.scenarios.observer import Observer
-from orchestrator.scenarios.perform import Performer, Stage, StepFailed
+from orchestrator.scenarios.perform import Performer, Stage
 from orchestrator.wire import Channel
 
 Open = Callable[[], Channel]
@@ -129,7 +130,7 @@ class _Performance:
         for step in self._scenario.cleanup:
             self._attempt((step,), "cleanup")
         try:
-            self._stage.requests.begin("release").answer(timeout=perform.GRACE)
+            self._stage.requests.begin("release").answer(timeout=GRACE)
         except TimeoutError:
             self._problem = self._problem or "what the scenario opened could not be closed in time"
         except LabError as error:
