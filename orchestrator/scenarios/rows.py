@@ -36,19 +36,21 @@ def plain(address: str) -> str:
 
 def of_descriptor(host: str, one: Descriptor, seen: Observation) -> list[Connection]:
     """The rows one of whose ends the descriptor is, or was."""
-    rows = [row for row in seen.connections if _is_its(row, host, one)]
-    by_id = [row for row in rows if row.id == one.connection]
-    return by_id or rows
-
-
-def _is_its(row: Connection, host: str, one: Descriptor) -> bool:
-    if one.connection is not None and row.id == one.connection:
-        return True
+    ends = seen.ends
+    if one.connection is not None and one.connection in ends.by_id:
+        return [ends.by_id[one.connection]]
     if one.local is None:
-        return False
+        return []
+    local = (plain(one.local[0]), one.local[1])
+    candidates = (*ends.by_own.get((host, *local), ()), *ends.by_peer.get(local, ()))
+    found = {row.id: row for row in candidates if _is_its(row, host, one, one.local)}
+    return list(found.values())
+
+
+def _is_its(row: Connection, host: str, one: Descriptor, local: Address) -> bool:
     ends = [end for end in (row.client, row.server) if end is not None]
-    return any(end.host == host and _is_end(end, one.local, one.peer) for end in ends) or (
-        len(ends) == 1 and one.peer is not None and _is_end(ends[0], one.peer, one.local)
+    return any(end.host == host and _is_end(end, local, one.peer) for end in ends) or (
+        len(ends) == 1 and one.peer is not None and _is_end(ends[0], one.peer, local)
     )
 
 
