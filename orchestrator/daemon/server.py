@@ -74,7 +74,7 @@ class Server:
             "list": self._list_files,
             "call": self._call,
             "release": self._release,
-            **dict.fromkeys(("listen", "connect", "start", "stop", "mkdir"), self._ask),
+            **dict.fromkeys(("listen", "connect", "start", "stop", "signal", "mkdir"), self._ask),
             **dict.fromkeys(sorted(_STREAMS), self._stream),
         }
 

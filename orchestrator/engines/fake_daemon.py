@@ -235,6 +235,10 @@ class FakeDaemon:
         yield from ()
         return self._host(asked).stop(str(asked.get("program", "run")))
 
+    def _signal(self, asked: Asked) -> Steps:
+        yield from ()
+        return self._host(asked).signal(str(asked.get("program", "run")), int(asked["signal"]))
+
     def _exec(self, asked: Asked) -> Steps:
         host, argv = self._host(asked), check(asked["argv"])
         if asked.get("tty"):
@@ -358,6 +362,7 @@ _OPS = (
     "_remember",
     "_release",
     "_counters",
+    "_signal",
 )
 
 

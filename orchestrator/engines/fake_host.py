@@ -12,7 +12,9 @@ from orchestrator.engines.fake_files import Files
 from orchestrator.engines.fake_network import Network, Spec, make_node
 from orchestrator.engines.fake_programs import KEPT, Program, check
 from orchestrator.engines.fake_tcp import Stack, Tcp
+from orchestrator.errors import AgentError
 
+LAST_SIGNAL = 64  # SIGRTMAX
 _FIRST_NETNS = 4026531840  # PROC_DYNAMIC_FIRST and what the kernel itself takes: as inodes of namespaces look
 
 
@@ -77,6 +79,16 @@ class FakeHost:
             return {"was": "absent" if program is None else "exited"}
         program.kill(15)
         return {"was": "running", "exit": program.exit, "signal": program.signal}
+
+    def signal(self, name: str, number: int) -> dict[str, Any]:
+        """A signal to a program that runs."""
+        program = self.programs.get(name)
+        if program is None or not program.alive:
+            raise AgentError(f"no program {name!r} runs", "`start` starts one")
+        if not 0 < number <= LAST_SIGNAL:
+            raise AgentError(f"{number} is no signal")
+        program.kill(number)
+        return {"pid": program.pid}
 
     def program(self, argv: list[str], env: Mapping[str, str], write: Any) -> Program:
         """A new process of this host."""
