@@ -31,6 +31,7 @@ class FakeHost:
         self._numbers = Numbers()
         self.agent = self._new_agent()
         self._scopes: dict[Hashable, FakeAgent] = {}
+        self._paused_by: set[Hashable] = set()
         self.files = Files()
         self.programs: dict[str, Program] = {}
         self.output: dict[str, bytearray] = {}
@@ -44,9 +45,36 @@ class FakeHost:
         return self._scopes.setdefault(owner, self._new_agent())
 
     def release(self, owner: Hashable) -> int:
-        """End a scope; how many descriptors it had open."""
+        """End what this owner has here, a pause too; how many descriptors its scope had open."""
+        if owner in self._paused_by:
+            self._paused_by.remove(owner)
+            self._hold()
         scope = self._scopes.pop(owner, None)
         return scope.release() if scope else 0
+
+    @property
+    def paused(self) -> bool:
+        """Does nothing of it run?"""
+        return bool(self._paused_by)
+
+    def pause(self, owner: Hashable) -> int:
+        """Nothing of it runs; its sockets go on as a kernel's would. How many processes are stopped."""
+        self._paused_by.add(owner)
+        self._hold()
+        return len(self.processes())
+
+    def resume(self) -> int:
+        """It runs on, whoever paused it; how many processes that are."""
+        was = len(self.processes()) if self.paused else 0
+        self._paused_by.clear()
+        self._hold()
+        return was
+
+    def _hold(self) -> None:
+        for program in self.programs.values():
+            program.paused = self.paused
+        if not self.paused:  # what came in meanwhile
+            self._tcp.touched.update(one for there in self.stack.ports.values() for one in there)
 
     def configure(self, spec: Spec) -> None:
         """Routes and NAT as this spec says."""
@@ -107,6 +135,7 @@ class FakeHost:
             "kind": self.spec.get("kind", "host"),
             "pid": os.getpid(),
             "alive": True,
+            "paused": self.paused,
             "programs": [program.describe(name) for name, program in self.programs.items()],
             "listening": self.agent.describe_listening(),
             "connected": self.agent.connected,

@@ -34,6 +34,7 @@ class Program:
     exit: int | None = None
     signal: int | None = None
     stopped: bool = False
+    paused: bool = False  # with its whole host
     steps: Running | None = None
 
     @property
@@ -43,7 +44,7 @@ class Program:
 
     def run(self) -> None:
         """As far as it goes now."""
-        if not self.alive or self.stopped:
+        if not self.alive or self.stopped or self.paused:
             return
         self.steps = self.steps or _PROGRAMS[posixpath.basename(self.argv[0])](self)
         try:
