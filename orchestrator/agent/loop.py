@@ -44,6 +44,7 @@ class Agent:
             "connect": self._connect,
             "start": self._programs.start,
             "stop": self._programs.stop,
+            "signal": self._programs.signal,
             "exec": self._execs.start,
             "put": files.put,
             "get": lambda request: files.Get(self.loop, request),

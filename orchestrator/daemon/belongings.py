@@ -6,14 +6,16 @@ import asyncio
 
 from orchestrator import errors
 from orchestrator.daemon.hosts import Host
+from orchestrator.daemon.pauses import Pauses
 
 _RELEASE_SECONDS = 5.0  # an agent that has not answered by then is stopped, or its host is drowned in work
 
 
 class Belongings:
-    """By a client's number: the hosts in which it has made scoped calls."""
+    """By a client's number: the hosts in which it has made scoped calls, and those that it has paused."""
 
-    def __init__(self) -> None:
+    def __init__(self, pauses: Pauses) -> None:
+        self._pauses = pauses
         self._hosts: dict[int, dict[Host, None]] = {}
 
     def enter(self, client: int, host: Host) -> int:
@@ -22,10 +24,11 @@ class Belongings:
         return client
 
     async def release(self, client: int) -> int:
-        """Everything of this client's is closed, in every host; how many descriptors that were.
+        """Hosts that it paused run on; everything of its scope is closed; how many descriptors that were.
 
         An agent that is gone has nothing any more; one that does not answer does it when it goes on.
         """
+        await self._pauses.release(client)
         hosts = self._hosts.pop(client, {})
         return sum(await asyncio.gather(*(_release(host, client) for host in hosts)))
 

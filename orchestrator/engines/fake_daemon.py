@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from orchestrator import wire
@@ -21,6 +21,7 @@ from orchestrator.engines.fake_tcp import Tcp
 from orchestrator.errors import AgentError, DaemonError, LabError
 from orchestrator.model.plan import LabKey
 
+ANSWER_SECONDS = 10.0  # as long as the real daemon waits for an agent
 MAX_KNOWN = 4_000_000  # cookies whose ids are remembered
 
 
@@ -103,7 +104,8 @@ class FakeDaemon:
     def _attend(self) -> None:
         while self._tcp.touched:
             touched = self._tcp.touched.pop()
-            if host := self._hosts.get(touched.stack.node.name):
+            host = self._hosts.get(touched.stack.node.name)
+            if host and not host.paused:
                 host.agent.attend(touched)
 
     def _run_programs(self) -> None:
@@ -112,7 +114,20 @@ class FakeDaemon:
         self._programs = [program for program in self._programs if program.alive]
 
     def _host(self, asked: Asked) -> FakeHost:
-        return self._named(asked["host"])
+        """For what may take as long as it likes."""
+        host = self._named(asked["host"])
+        if host.paused:
+            raise AgentError(f"host {host.node.name} is paused", "it answers when it is resumed")
+        return host
+
+    def _answering(self, asked: Asked, deadline: float) -> Generator[None, None, FakeHost]:
+        """The host, when its agent can answer."""
+        host = self._named(asked["host"])
+        while host.paused:
+            if time.monotonic() > deadline:
+                raise AgentError(f"the agent of {host.node.name} does not answer: the host is paused")
+            yield
+        return host
 
     def _named(self, name: object) -> FakeHost:
         if not isinstance(name, str) or name not in self._hosts:
@@ -197,12 +212,14 @@ class FakeDaemon:
         ask = asked["call"]
         if not isinstance(ask, dict):
             raise AgentError("a call is a mapping")
-        host, call = self._host(asked), Call(ask)
+        call = Call(ask)
+        host = yield from self._answering(asked, call.deadline)
         agent = host.scope(asked.session) if asked.get("scoped") else host.agent
         for _ in begin(agent, call):
             yield
             if agent.released:
                 raise AgentError("what this call belongs to was released")
+            yield from self._answering(asked, call.deadline + ANSWER_SECONDS)
         return wire.Frame(call.answer(), bytes(call.data))
 
     def _release(self, asked: Asked) -> Steps:
@@ -212,21 +229,30 @@ class FakeDaemon:
     def _released(self, session: Session) -> int:
         return sum(host.release(session) for host in self._hosts.values())
 
-    def _listen(self, asked: Asked) -> Steps:
+    def _pause(self, asked: Asked) -> Steps:
         yield from ()
-        return self._host(asked).agent.listen(asked.get("listen", []))
+        return {"paused": self._named(asked["host"]).pause(asked.session)}
+
+    def _resume(self, asked: Asked) -> Steps:
+        yield from ()
+        return {"resumed": self._named(asked["host"]).resume()}
+
+    def _listen(self, asked: Asked) -> Steps:
+        host = yield from self._answering(asked, time.monotonic() + ANSWER_SECONDS)
+        return host.agent.listen(asked.get("listen", []))
 
     def _connect(self, asked: Asked) -> Steps:
         answer: dict[str, Any] = {}
-        agent = self._host(asked).agent
-        yield from agent.connect(asked.get("connect", []), float(asked.get("timeout", 5.0)), answer)
+        seconds = float(asked.get("timeout", 5.0))
+        host = yield from self._answering(asked, time.monotonic() + seconds)
+        yield from host.agent.connect(asked.get("connect", []), seconds, answer)
         return answer
 
     # ---- programs and files
 
     def _start(self, asked: Asked) -> Steps:
-        yield from ()
         host, name = self._host(asked), str(asked.get("program", "run"))
+        yield from ()
         answer = host.start(name, asked["argv"], asked.get("env", {}))
         self._programs.append(host.programs[name])
         return answer
@@ -234,6 +260,10 @@ class FakeDaemon:
     def _stop(self, asked: Asked) -> Steps:
         yield from ()
         return self._host(asked).stop(str(asked.get("program", "run")))
+
+    def _signal(self, asked: Asked) -> Steps:
+        yield from ()
+        return self._host(asked).signal(str(asked.get("program", "run")), int(asked["signal"]))
 
     def _exec(self, asked: Asked) -> Steps:
         host, argv = self._host(asked), check(asked["argv"])
@@ -248,6 +278,7 @@ class FakeDaemon:
                 program.stdin += frame.data
                 program.eof = program.eof or bool(frame.message["in"].get("eof"))
                 program.kill(int(frame.message["in"].get("signal") or 0))
+            program.paused = host.paused
             program.run()
             if not program.alive:
                 code = program.exit if program.signal is None else 128 + program.signal
@@ -358,6 +389,9 @@ _OPS = (
     "_remember",
     "_release",
     "_counters",
+    "_signal",
+    "_pause",
+    "_resume",
 )
 
 

@@ -61,8 +61,8 @@ def test_a_part_of_the_daemons_answer() -> None:
     part = {"host": "web", "at": 7.5, "sizes": sizes}
     read = read_part(part, b"".join(TEXTS))
     assert (read.host, read.at, read.values) == ("web", 7.5, parse(*TEXTS))
-    wrongs: list[dict[str, object]]
-    wrongs = [{"host": 7}, {"at": None}, {"sizes": []}, {"sizes": {**sizes, "snmp": -1}}, {"sizes": {}}]
+    wrongs: list[dict[str, object]] = [{"host": 7}, {"at": None}, {"sizes": []}, {"sizes": {}}]
+    wrongs.append({"sizes": {**sizes, "snmp": -1}})
     for wrong in wrongs:
         with pytest.raises(ObservationError):
             read_part({**part, **wrong}, b"".join(TEXTS))
