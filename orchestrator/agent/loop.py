@@ -32,7 +32,7 @@ class Agent:
         self.name = name
         self.loop = Loop()
         descriptors = Descriptors(self.loop)
-        self._scopes = Scopes(self.loop, descriptors)
+        self._scopes = Scopes(self.loop, descriptors, name)
         self._listeners = Listeners(self.loop, descriptors)
         self._connections = Connections(self.loop, descriptors)
         self._programs = Programs(self.loop, before_exec)
