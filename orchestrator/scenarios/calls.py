@@ -103,8 +103,9 @@ class Calls:
             self._ledger.learn(
                 key, result.fd, result.local, result.peer, made=step.opens and step.verb != "connect"
             )
-            if step.verb in ("recv", "http") and isinstance(result.result, int):
-                self._ledger.receive(key, frame.data, result.result, bool(frame.message.get("eof")))
+            count = frame.message.get({"recv": "result", "http": "received"}.get(step.verb, ""))
+            if isinstance(count, int):
+                self._ledger.receive(key, frame.data, count, bool(frame.message.get("eof")))
         self._ledger.did(step.host, said(step, result))
         return result
 
@@ -150,9 +151,10 @@ def why_bad(step: Call, result: CallResult, bad: int, count: int) -> str:
     if result.refused:
         return result.refused + many
     ended = f"timed out after {step.timeout:g} s" if result.timed_out else (result.errno or "succeeded")
+    more = f": {result.problem}" if result.problem else ""
     if step.fails:
-        return f"it must fail with {' or '.join(step.fails)}, and {ended}{many}"
-    return f"{ended}{many}"
+        return f"it must fail with {' or '.join(step.fails)}, and {ended}{many}{more}"
+    return f"{ended}{many}{more}"
 
 
 def said(step: Call, result: CallResult) -> str:

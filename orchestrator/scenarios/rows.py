@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, ip_address
 from orchestrator.model.rows import Connection, End, Listener
 from orchestrator.model.steps import Between, ByName, Expectation, ListenerAt
 from orchestrator.scenarios.compare import Value, unknown
-from orchestrator.scenarios.observation import Address, Descriptor, Name, Observation
+from orchestrator.scenarios.observation import Descriptor, Name, Observation
 
 NO_ROW = Value(value=None)
 
@@ -41,23 +41,8 @@ def of_descriptor(host: str, one: Descriptor, seen: Observation) -> list[Connect
         return [ends.by_id[one.connection]]
     if one.local is None:
         return []
-    local = (plain(one.local[0]), one.local[1])
-    candidates = (*ends.by_own.get((host, *local), ()), *ends.by_peer.get(local, ()))
-    found = {row.id: row for row in candidates if _is_its(row, host, one, one.local)}
-    return list(found.values())
-
-
-def _is_its(row: Connection, host: str, one: Descriptor, local: Address) -> bool:
-    ends = [end for end in (row.client, row.server) if end is not None]
-    return any(end.host == host and _is_end(end, local, one.peer) for end in ends) or (
-        len(ends) == 1 and one.peer is not None and _is_end(ends[0], one.peer, local)
-    )
-
-
-def _is_end(end: End, local: Address, peer: Address | None) -> bool:
-    if (end.address, end.port) != (plain(local[0]), local[1]):
-        return False
-    return peer is None or (end.peer_address, end.peer_port) == (plain(peer[0]), peer[1])
+    peer = None if one.peer is None else (plain(one.peer[0]), one.peer[1])
+    return ends.of(host, (plain(one.local[0]), one.local[1]), peer)
 
 
 def between(subject: Between, seen: Observation) -> list[Connection]:
