@@ -50,7 +50,7 @@ def stop_all(namespace: int, name: str, stopped: dict[Process, None]) -> None:
                 "one that forks without end cannot be stopped",
             )
         for one in moving:
-            if _send(one, signal.SIGSTOP):
+            if (one in stopped or not _is_being_stopped(one)) and _send(one, signal.SIGSTOP):
                 stopped[one] = None
         time.sleep(_MOMENT)
 
@@ -68,6 +68,16 @@ def _refuse_own(namespace: int, name: str) -> None:
 
 def _moves(states: frozenset[str], told: bool) -> bool:
     return not states <= (_AT_REST | _WAITS if told else _AT_REST)
+
+
+def _is_being_stopped(process: Process) -> bool:
+    """Somebody else's SIGSTOP is on its way to it (proc_pid_status(5)): it is not ours to continue."""
+    try:
+        with open(f"/proc/{process.pid}/status", "rb", buffering=0) as file:
+            pending = file.read(8192).partition(b"\nShdPnd:")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(int(pending, 16) >> (signal.SIGSTOP - 1) & 1)
 
 
 def _members(namespace: int) -> Iterator[tuple[Process, frozenset[str]]]:
