@@ -66,7 +66,7 @@ def observe(channel: Channel, plan: Plan, *, holders: bool = True, everything: b
 
     `everything`: also what an engine itself opens in hosts (Docker's name server).
     """
-    with _no_collection():
+    with no_collection():
         seen = take(channel, holders=holders)
         joined = join(seen.tables, plan, everything=everything)
         if looks.needs_second(joined):
@@ -80,7 +80,7 @@ def observe(channel: Channel, plan: Plan, *, holders: bool = True, everything: b
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Rows hold no cycles, and looking for some among 200,000 of them takes a third of the join's time."""
     was_on = gc.isenabled()
     gc.disable()

@@ -11,7 +11,6 @@ import errno
 import itertools
 import os
 import socket
-import struct
 from collections.abc import Callable
 
 from orchestrator import errors
@@ -141,7 +140,7 @@ def _closed(call: Call, descriptor: Descriptor) -> None:
 def _reset(call: Call) -> None:
     """SO_LINGER of 0 seconds, then close: the kernel sends RST (tcp(7)) if this was the last descriptor."""
     descriptor = call.existing()
-    descriptor.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sockets.reset_on_close(descriptor.sock)
     _closed(call, descriptor)
 
 

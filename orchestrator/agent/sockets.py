@@ -6,6 +6,7 @@ import ipaddress
 import os
 import select
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -258,6 +259,11 @@ def events(fd: int, seconds: float = 0) -> dict[str, bool]:
     bits = {"readable": select.POLLIN, "writable": select.POLLOUT, "urgent": select.POLLPRI}
     bits |= {"peer_closed": select.POLLRDHUP, "hung_up": select.POLLHUP, "error": select.POLLERR}
     return {name: bool(seen & bit) for name, bit in bits.items()}
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """SO_LINGER of 0 seconds (socket(7)): the last close(2) resets, and leaves no TIME_WAIT."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def duplicate(sock: socket.socket) -> socket.socket:

@@ -7,13 +7,14 @@ granted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import msgspec
 
 from orchestrator.model.rows import Connection, Listener
+from orchestrator.model.runs import Verdict
 
-Verdict = Literal["pass", "fail", "unknown"]
 Name = tuple[str, str]  # a host, and what `as` gave there (or a counter's name)
 Address = tuple[str, int]
 
@@ -60,7 +61,23 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = True
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True):
+class Ends:
+    """Rows by what a descriptor knows of itself, so that a thousand descriptors are found among a thousand
+    rows."""
+
+    def __init__(self, connections: tuple[Connection, ...]) -> None:
+        self.by_id = {row.id: row for row in connections}
+        self.by_own: dict[tuple[str, str, int], list[Connection]] = {}
+        self.by_peer: dict[Address, list[Connection]] = {}  # of rows with one end: where the other should be
+        for row in connections:
+            ends = [end for end in (row.client, row.server) if end is not None]
+            for end in ends:
+                self.by_own.setdefault((end.host, end.address, end.port), []).append(row)
+            if len(ends) == 1:
+                self.by_peer.setdefault((ends[0].peer_address, ends[0].peer_port), []).append(row)
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One look. `not_observed`: hosts whose tables could not be read; `translating`: a router masquerades, so
     an end may be listed under another address."""
 
@@ -74,6 +91,11 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     received: Mapping[Name, Received] = {}
     logs: Mapping[str, Log] = {}
 
+    @cached_property
+    def ends(self) -> Ends:
+        """The rows, to be asked for those of a descriptor."""
+        return Ends(self.connections)
+
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """What is made of an expectation. `evidence`: rows and lines that show it; `why`: of an unknown."""
@@ -83,8 +105,3 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     observed: str
     evidence: tuple[str, ...] = ()
     why: str = ""
-
-
-def worst(verdicts: tuple[Verdict, ...]) -> Verdict:
-    """Of a scenario: fail if any is, else unknown if any is, else pass."""
-    return "fail" if "fail" in verdicts else "unknown" if "unknown" in verdicts else "pass"
