@@ -105,7 +105,7 @@ def _connect(call: Call) -> Steps:
     else:
         call.existing()
     assert call.descriptor is not None
-    call.descriptor.host = str(call.ask.get("host", ""))
+    call.descriptor.host = str(call.ask.get("target", ""))
     return _connect_to(call, address)
 
 

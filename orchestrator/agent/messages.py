@@ -9,6 +9,8 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator import errors
+
 MAX_HEAD = 32 << 10  # bytes of a response's lines before its body
 MAX_SHOWN = 32 << 10  # bytes of a body that are shown in an answer
 _STATUS = re.compile(rb"HTTP/([0-9]\.[0-9]) ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n?")
@@ -36,6 +38,8 @@ def request(ask: Mapping[str, Any], host: str) -> bytes:
     told = {"content-length", "transfer-encoding"} & names
     if not told and (body or method in ("POST", "PUT", "PATCH")):
         lines.append(f"Content-Length: {len(body)}")
+    if any({"\r", "\n"} & set(line) for line in lines):
+        raise errors.AgentError("a line's end inside a line of the header", "`send` sends any text")
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 

@@ -29,7 +29,8 @@ class Tls:
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, server: bool, name: str | None) -> None:
         self._sock = sock
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.object = context.wrap_bio(self._in, self._out, server_side=server, server_hostname=name)
+        asked = None if name is None else name.encode("ascii")  # a str needs the idna codec, and that a file
+        self.object = context.wrap_bio(self._in, self._out, server_side=server, server_hostname=asked)
         self._unsent = bytearray()  # records on their way into the kernel
         self._text = bytearray()  # decrypted, and not asked for yet
         self._missing = 0  # bytes of the record at hand that are not here yet

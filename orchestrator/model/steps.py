@@ -115,6 +115,8 @@ class Call(Written, frozen=True, kw_only=True, tag="call"):
         shared: dict[str, Any] = {"do": self.verb, **arguments, "timeout": seconds}
         if self.target is not None:
             shared |= {"address": self._address(self.target.host, resolve), "port": self.target.port}
+            if self.verb == "connect" and not self._literal(self.target.host):
+                shared["target"] = str(self.target)  # what `http` asks for
         if self.fds:
             shared["fds"] = list(self.fds)
         for number in range(1, self.count + 1):
@@ -136,8 +138,11 @@ class Call(Written, frozen=True, kw_only=True, tag="call"):
     def _address(self, host: str, resolve: Resolve) -> str:
         if not host:
             return "::" if self.arguments.get("family") in (6, "dual") else "0.0.0.0"
-        literal = ":" in host or host.replace(".", "").isdigit()
-        return host if literal else resolve(self.host, host)
+        return host if self._literal(host) else resolve(self.host, host)
+
+    @staticmethod
+    def _literal(host: str) -> bool:
+        return ":" in host or host.replace(".", "").isdigit()
 
 
 class Run(Written, frozen=True, kw_only=True, tag="run"):

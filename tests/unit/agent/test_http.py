@@ -31,7 +31,7 @@ def test_a_request_and_its_response(agent: Agent, pair: Pair) -> None:
 
 def test_a_body_has_its_length_and_the_host_the_name_of_the_connect(agent: Agent) -> None:
     agent.good("listen", port=80, address="127.0.0.1", **{"as": "l"})
-    agent.good("connect", address="127.0.0.1", port=80, host="web:80", **{"as": "c"})
+    agent.good("connect", address="127.0.0.1", port=80, target="web:80", **{"as": "c"})
     agent.good("accept", fd="l", **{"as": "s"})
     asking = agent.begin("http", fd="c", method="POST", path="/", body="a=é")
     seen = agent.good("recv", fd="s", until="é")["data"].decode()
