@@ -135,6 +135,7 @@ def _fixed(body: Array, layout: Layout, order: ByteOrder, out: Array) -> Array:
     out["state"] = _number(values[:, at : at + 2])
     out["tx"], out["rx"] = _number(values[:, at + 3 : at + 11]), _number(values[:, at + 12 : at + 20])
     out["timer"], out["when"] = _number(values[:, at + 21 : at + 23]), _number(values[:, at + 24 : at + 32])
+    out["when"][out["timer"] == 0] = 0  # of no meaning, see parse_line
     out["retransmits"] = _number(values[:, at + 33 : at + 41])
     good &= _KNOWN_STATE[out["state"]] & (out["timer"] < len(TIMERS))
     return good
