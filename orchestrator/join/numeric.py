@@ -32,6 +32,9 @@ LISTEN, TIME_WAIT = NUMBERS["LISTEN"], NUMBERS["TIME_WAIT"]
 _HEX = np.full(256, 255, np.uint8)
 _HEX[np.frombuffer(b"0123456789ABCDEF", np.uint8)] = np.arange(16, dtype=np.uint8)
 _KNOWN_STATE = np.isin(np.arange(256), list(STATES))
+_ONE_NUMBER = np.arange(256, dtype=np.uint8)  # of each state: TCP_NEW_SYN_RECV is written as SYN_RECV's
+for _number, _name in STATES.items():
+    _ONE_NUMBER[_number] = NUMBERS[_name]
 ROW = np.dtype(
     [
         ("hi", "u8"),  # local address, high and low half
@@ -138,6 +141,7 @@ def _fixed(body: Array, layout: Layout, order: ByteOrder, out: Array) -> Array:
     out["when"][out["timer"] == 0] = 0  # of no meaning, see parse_line
     out["retransmits"] = _number(values[:, at + 33 : at + 41])
     good &= _KNOWN_STATE[out["state"]] & (out["timer"] < len(TIMERS))
+    out["state"] = _ONE_NUMBER[out["state"]]
     return good
 
 

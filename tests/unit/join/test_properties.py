@@ -194,6 +194,7 @@ def test_numpy_refuses_the_same(junk: bytes, at: int, cut: int, family: int) -> 
         (" 00:00000000 ", " 00:00000000000000FF "),
         (" 00:00000000 ", " 01:7FFFFFFFFFFFFFFF "),
         (" 00:00000000 ", " 01:8000000000000000 "),  # beyond a long
+        (" 01 00000000:", " 0C 00000000:"),  # TCP_NEW_SYN_RECV
         (" 7 1 ", " 18446744073709551615 1 "),
         (" 7 1 ", " 18446744073709551616 1 "),  # beyond an unsigned long
         (" 7 1 ", " 99999999999999999999 1 "),
