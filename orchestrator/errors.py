@@ -13,8 +13,10 @@
     │   ├── MachineUnreachable     3
     │   └── CommandFailed          3
     ├── DaemonError                3     the daemon of a lab is gone, or speaks another version
+    │   ├── DaemonGone             3     … its channel has ended
     │   └── ProtocolError          3     bytes that are no frame, or one beyond its bounds
     ├── AgentError                 3     an agent is gone or refused what it was told
+    │   └── PathError              2     a path on a host is not there, or is not what it was named as
     └── ObservationError           3     what was to be seen could not be seen
 
 Foreign exceptions are translated where they enter (`raise … from`). A failed expectation is data, not an
@@ -98,12 +100,22 @@ class DaemonError(LabError):
     """The daemon of a lab is gone, or speaks another version."""
 
 
+class DaemonGone(DaemonError):
+    """The channel to the daemon of a lab has ended, or cannot be written to any more."""
+
+
 class ProtocolError(DaemonError):
     """Bytes that are no frame, or a frame beyond its bounds."""
 
 
 class AgentError(LabError):
     """An agent is gone, or refused what it was told."""
+
+
+class PathError(AgentError):
+    """A path on a host is not there, or is not what it was named as: a folder, a device, a link's loop."""
+
+    exit_code = 2
 
 
 class ObservationError(LabError):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from orchestrator import wire
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Found, Progress
 from orchestrator.errors import DaemonError, EngineUnavailable, LabError, NoSuchLab, UsageError
@@ -131,7 +130,7 @@ class Lab:
 
 def deployed(channel: Channel) -> Plan | None:
     """The plan of what runs; None where `up` was not completed. Raises DaemonError for another version."""
-    hello = channel.call("hello", version=wire.VERSION)
+    hello = channel.hello()
     if hello.get("state") != "running":
         return None
     value = channel.call("plan").get("plan")

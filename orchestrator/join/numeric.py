@@ -32,9 +32,8 @@ LISTEN, TIME_WAIT = NUMBERS["LISTEN"], NUMBERS["TIME_WAIT"]
 _HEX = np.full(256, 255, np.uint8)
 _HEX[np.frombuffer(b"0123456789ABCDEF", np.uint8)] = np.arange(16, dtype=np.uint8)
 _KNOWN_STATE = np.isin(np.arange(256), list(STATES))
-_ONE_NUMBER = np.arange(256, dtype=np.uint8)  # of each state: TCP_NEW_SYN_RECV is written as SYN_RECV's
-for _number, _name in STATES.items():
-    _ONE_NUMBER[_number] = NUMBERS[_name]
+_ONE_NUMBER = np.zeros(256, np.uint8)  # of each state: TCP_NEW_SYN_RECV becomes SYN_RECV's
+_ONE_NUMBER[list(STATES)] = [NUMBERS[state] for state in STATES.values()]
 ROW = np.dtype(
     [
         ("hi", "u8"),  # local address, high and low half

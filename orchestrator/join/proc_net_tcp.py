@@ -6,8 +6,8 @@ net/ipv6/tcp_ipv6.c for the same three. A line is
     sl: local:port remote:port st tx:rx tr:when retransmits uid probes inode refcount pointer …
 
 Addresses are printed as native 32-bit words (their bytes are swapped on little-endian computers), ports as
-numbers, `when` in clock ticks (of no meaning where no timer runs). What does not look like that is refused with its line: a wrong row is worse
-than none.
+numbers, `when` in clock ticks (of no meaning where no timer runs). What does not look like that is refused
+with its line: a wrong row is worse than none.
 """
 
 from __future__ import annotations
