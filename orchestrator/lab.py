@@ -93,12 +93,17 @@ class Lab:
         """Every listening socket."""
         return self.observe().joined.listeners
 
-    def exec(self, host: str, argv: Sequence[str], *, tty: bool = False) -> int:
-        """Run a program in a host with our own standard streams; its exit code."""
+    def exec(self, host: str, argv: Sequence[str], *, tty: bool = False, say: Progress = quiet) -> int:
+        """Run a program in a host with our own standard streams; its exit code. What is no program ends
+        with 127 or 126, as in a shell, and `say` is told why.
+        """
         from orchestrator import terminal
 
         self.host(host)
-        return terminal.run(self.channel, host, argv, tty=tty)
+        ended = terminal.run(self.channel, host, argv, tty=tty)
+        if ended.failed:
+            say(f"{host}: {ended.failed}")
+        return ended.code
 
     def call(self, host: str, call: dict[str, Any]) -> dict[str, Any]:
         """One call of the host's agent, see agent/calls.py."""

@@ -38,10 +38,18 @@ def test_exec_streams_and_exit_code(agent: Agent) -> None:
 
 
 def test_exec_of_what_is_not_there(agent: Agent) -> None:
-    with pytest.raises(errors.AgentError, match="nonsuch: No such file or directory"):
-        run(agent, "nonsuch")
-    with pytest.raises(errors.AgentError, match="/etc/passwd: Permission denied"):
-        run(agent, "/etc/passwd")
+    """As a shell ends then; what is said comes apart from what a program would have written."""
+    for argv, exit, said in (
+        (["nonsuch"], 127, "nonsuch: not found"),
+        (["/no/such"], 127, "/no/such: No such file or directory"),
+        (["/etc/passwd"], 126, "/etc/passwd: Permission denied"),
+        (["/etc"], 126, "/etc: Permission denied"),
+    ):
+        for more in ({}, {"tty": [24, 80]}):
+            answer, parts, _ = agent.end(agent.ask("exec", argv=argv, **more))
+            assert (answer, parts) == ({"exit": exit, "signal": None, "failed": said}, [])
+    with pytest.raises(errors.AgentError, match="true: No such file or directory"):
+        run(agent, "true", cwd="/no/such")  # the folder, not the program
     with pytest.raises(errors.AgentError, match="no program is named"):
         agent.tell("exec", argv=[])
 
