@@ -13,7 +13,7 @@ from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Found, Progress
 from orchestrator.errors import DaemonError, EngineUnavailable, LabError, NoSuchLab, UsageError
 from orchestrator.model.plan import LabKey, Plan, PlannedHost
-from orchestrator.owner import locked, owner
+from orchestrator.owner import at_work, locked, owner
 from orchestrator.wire import Channel, Frame
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Lab:
     def down(self, say: Progress = quiet) -> None:
         """Remove the lab and all that belongs to it."""
         self.channel.close()
-        with locked(self.key.name, say):
+        with locked(self.key.name, say, "removing"):
             self.engine.remove(self.key, say)
 
     def close(self) -> None:
@@ -151,7 +151,9 @@ def deployed(channel: Channel) -> Plan | None:
 
 
 def all_found() -> tuple[list[Found], list[LabError]]:
-    """Every lab of this user on every engine, and the errors of engines that could not be asked."""
+    """Every lab of this user on every engine, and the errors of engines that could not be asked. One that is
+    not complete is what the command does that is at work on it.
+    """
     found: list[Found] = []
     errors: list[LabError] = []
     for name in registry.REAL:
@@ -161,7 +163,12 @@ def all_found() -> tuple[list[Found], list[LabError]]:
             continue
         except LabError as error:
             errors.append(error)
+    found = [one if one.state == "running" else _with_work(one) for one in found]
     return sorted(found, key=lambda lab: (lab.key, lab.engine)), errors
+
+
+def _with_work(found: Found) -> Found:
+    return msgspec.structs.replace(found, state=at_work(found.key.name) or found.state)
 
 
 def hint_of_others() -> str:

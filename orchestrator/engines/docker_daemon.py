@@ -152,9 +152,8 @@ def left_folders(owner: str) -> list[str]:
     return sorted(found)
 
 
-def start(docker: Docker, key: LabKey) -> Channel:
-    """Create and start the daemon's container, and wait until it answers."""
-    shared = _shared_folder(docker, key)
+def start(docker: Docker, key: LabKey, shared: Path | None) -> Channel:
+    """Create and start the daemon's container, and wait until it answers. `shared`: see `shared_folder`."""
     with translated("the lab's daemon cannot be started"):
         container = _create(docker, key, shared)
         docker.api.put_archive(container, "/", images.pack({"lab.pyz": archive()}))
@@ -162,7 +161,10 @@ def start(docker: Docker, key: LabKey) -> Channel:
     return _await(docker, key, container, shared)
 
 
-def _shared_folder(docker: Docker, key: LabKey) -> Path | None:
+def shared_folder(docker: Docker, key: LabKey) -> Path | None:
+    """Make the folder for the socket, where there can be one. It is there before anything is asked of the
+    Engine: a command killed right then leaves something that can be found.
+    """
     folder = runtime_folder(key) if docker.is_here else None
     if folder is None or not _make_private(folder):
         return None

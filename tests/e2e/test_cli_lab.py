@@ -206,6 +206,25 @@ def test_an_up_that_is_ended_midway_leaves_nothing(
     until(lambda: lab.name not in lab.labs())
 
 
+@on_both
+def test_a_lab_that_is_being_made_is_starting_and_left_alone(lab: Commands) -> None:
+    """As long as its `up` lives, even stopped; then it is incomplete, or (namespaces) gone."""
+    process = lab.start("up", "--engine", lab.engine, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    while MOMENTS[lab.engine][1] not in process.stderr.readline().decode():
+        assert process.poll() is None
+    process.send_signal(signal.SIGSTOP)
+    assert lab.labs()[lab.name] == "starting"
+    assert "nothing was left behind" in lab.good("gc", lab.name).err
+    assert lab.labs()[lab.name] == "starting"
+    process.kill()
+    process.communicate(timeout=60)
+    if lab.engine == "docker":
+        assert lab.labs()[lab.name] == "incomplete"
+        lab.good("gc", lab.name)
+    until(lambda: lab.name not in lab.labs())
+
+
 def test_a_failing_connect_is_said_and_the_lab_stays(lab: Commands) -> None:
     lab.write(
         "name: {name}\nnetworks: {n: {}}\nhosts:\n"

@@ -16,6 +16,7 @@ from orchestrator.engines import registry
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import EngineError, EngineUnavailable
 from orchestrator.lab import Lab
+from orchestrator.owner import locked
 
 LAB = """
 name: fake-lab
@@ -177,6 +178,11 @@ def test_gc_removes_what_is_incomplete_and_nothing_else(lab: Run, monkeypatch: p
     engine.apply(half, (), lambda _: None)
     found = {one.key.name: one.state for one in engine.find(plan.key.owner)}
     assert found == {"fake-lab": "running", "half": "incomplete"}
+    with locked("half", print, "starting"):  # as by an `up` that is alive
+        states = {one["name"]: one["state"] for one in json.loads(lab("status", "--json").out)["labs"]}
+        assert states == {"fake-lab": "running", "half": "starting"}
+        assert lab("gc").err == "nothing was left behind\n"
+    assert "incomplete" in lab("status").out
     assert "removed what was left of lab half" in lab("gc").err
     assert [one.key.name for one in engine.find(plan.key.owner)] == ["fake-lab"]
     assert lab("gc") == (0, "", "nothing was left behind\n")
