@@ -151,6 +151,7 @@ def test_internet_is_confirmed_once_for_a_file_and_its_content(lab: Run) -> None
     refused = lab("up")
     assert (refused.code, refused.out) == (2, "")
     assert "office" in refused.err
+    assert "by a router with nat" not in refused.err
     assert "--yes" in refused.err
     assert lab("status").err == "no lab is running\n"
     assert lab("up", "--dry-run").code == 0
@@ -159,6 +160,16 @@ def test_internet_is_confirmed_once_for_a_file_and_its_content(lab: Run) -> None
     assert lab("up").code == 0
     Path("lab.yaml").write_text(text + "# changed\n")
     assert lab("up").code == 2
+
+
+def test_who_is_asked_hears_who_gets_out_behind_a_router(lab: Run) -> None:
+    text = "name: x\nnetworks: {wan: {internet: true}, a: {}, b: {}, c: {}}\nrouters:\n"
+    text += "  edge: {networks: [wan, a], nat: wan}\n  inner: {networks: [a, b]}\n"
+    Path("lab.yaml").write_text(text + "hosts: {h: {role: client, networks: [c]}}\n")
+    assert (
+        "hosts on wan reach the internet (internet: true), and by a router with nat also those on a, b"
+        in (lab("up").err)
+    )
 
 
 def test_control_characters_of_names_are_harmless(lab: Run) -> None:
