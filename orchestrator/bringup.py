@@ -92,7 +92,7 @@ def taken(engine: Engine, topology: Topology, running: Plan | None) -> Sequence[
 
 def up(topology: Topology, choice: str = "auto", say: Progress = lambda _: None) -> Outcome:
     """Bring the lab up, or change the running one. Raises LabError; then a new lab has been removed again."""
-    with locked(topology.name, say):
+    with locked(topology.name, say, "starting"):
         prepared = prepare(topology, choice)
         say(prepared.reason)
         if prepared.running is not None:

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 @lab_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout")
 def command(which: str | None, name: str | None, path: str | None, as_json: bool) -> int:
-    """The labs of yours that run; with a name (or -f FILE) the hosts of that one."""
+    """The labs of yours that run; with a name (or -f FILE) the hosts of that one.
+
+    One that is not `running` is `starting` or `removing` while a command is at work on it, else `incomplete`:
+    `lab gc` removes what is left of it.
+    """
     if which and (name or path):
         raise UsageError("name one lab")
     if which or name or path:

@@ -141,8 +141,9 @@ def _stream_only(message: wire.Message) -> wire.Message:
 
 
 def _agents_error(message: wire.Message) -> errors.LabError:
-    """What an agent says is wrong is an AgentError, whatever else it calls it."""
-    return errors.AgentError(str(message.get("message", ""))[:4000], str(message.get("hint", ""))[:4000])
+    """What an agent says is wrong is an AgentError (or that of a path), whatever else it calls it."""
+    kind = errors.PathError if message.get("kind") == errors.PathError.__name__ else errors.AgentError
+    return kind(str(message.get("message", ""))[:4000], str(message.get("hint", ""))[:4000])
 
 
 class AgentLink(asyncio.Protocol):

@@ -30,6 +30,7 @@ _UP_SECONDS = 30.0  # for the connections of one host
 _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
 _STREAMS = {"exec", "get", "put", "logs"}
+_MAX_LISTED = 40 << 20  # ASCII characters of one folder's entries: its answer is one frame
 _RESERVED = {"id", "op", "host", "scoped", "scope"}
 
 
@@ -246,11 +247,15 @@ class Server:
         host.refuse_paused()
         exchange = host.link.ask(op, **arguments)
         entries: list[Any] = []
+        said = 0
         try:
             async for message, _ in exchange.parts():
                 entries += message["entries"]
+                said += len(ascii(message))
                 if not message["entries"] or len(entries) > MAX_ENTRIES:
                     raise errors.AgentError(f"{host.name} lists more than {MAX_ENTRIES} entries, or none")
+                if said > _MAX_LISTED:
+                    raise errors.AgentError(f"{host.name} lists more than {_MAX_LISTED} characters of names")
             await exchange.answer()
         finally:
             exchange.cancel()

@@ -15,7 +15,7 @@ from orchestrator.engines.fake_calls import Call, begin
 from orchestrator.engines.fake_files import File
 from orchestrator.engines.fake_host import FakeHost
 from orchestrator.engines.fake_network import Network, Spec
-from orchestrator.engines.fake_programs import Program, check
+from orchestrator.engines.fake_programs import Program, check, lacks
 from orchestrator.engines.fake_session import Asked, Session, Steps
 from orchestrator.engines.fake_tcp import Tcp
 from orchestrator.errors import AgentError, DaemonError, LabError
@@ -266,7 +266,11 @@ class FakeDaemon:
         return self._host(asked).signal(str(asked.get("program", "run")), int(asked["signal"]))
 
     def _exec(self, asked: Asked) -> Steps:
-        host, argv = self._host(asked), check(asked["argv"])
+        host = self._host(asked)
+        if lacks(asked["argv"]):
+            name = asked["argv"][0]
+            return {"exit": 127, "signal": None, "failed": f"{name}: not found, or not in the fake engine"}
+        argv = check(asked["argv"])
         if asked.get("tty"):
             raise AgentError("terminals are not in the fake engine")
         program = host.program(
@@ -299,13 +303,15 @@ class FakeDaemon:
     def _get(self, asked: Asked) -> Steps:
         yield from ()
         file = self._host(asked).files.get(str(asked["path"]))
+        asked.part({"size": len(file.data)})
         for piece in _pieces(file.data):
             asked.part({}, piece)
         return {"size": len(file.data), "mode": file.mode}
 
     def _list(self, asked: Asked) -> Steps:
         yield from ()
-        return {"entries": self._host(asked).files.list(str(asked["path"]))}
+        files, path = self._host(asked).files, str(asked["path"])
+        return {"entries": files.itself(path) if asked.get("itself") else files.list(path)}
 
     def _mkdir(self, asked: Asked) -> Steps:
         yield from ()

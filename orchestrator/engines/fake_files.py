@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.errors import AgentError
+from orchestrator.errors import PathError
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Files:
         """Write a file whole; the folders above it are made."""
         path = _normal(path)
         if path in self.tree and self.tree[path] is None:
-            raise AgentError(f"{path}: Is a directory")
+            raise PathError(f"{path}: Is a directory")
         self.mkdir(posixpath.dirname(path))
         self.tree[path] = File(data, mode)
 
@@ -40,26 +40,33 @@ class Files:
         """The file of that path."""
         path = _normal(path)
         if path not in self.tree:
-            raise AgentError(f"{path}: No such file or directory")
+            raise PathError(f"{path}: No such file or directory")
         found = self.tree[path]
         if found is None:
-            raise AgentError(f"{path}: Is a directory")
+            raise PathError(f"{path}: Is a directory")
         return found
 
     def mkdir(self, path: str) -> None:
         """Make a folder and those above it."""
         path = _normal(path)
         if self.tree.get(path) is not None:
-            raise AgentError(f"{path}: Not a directory")
+            raise PathError(f"{path}: Not a directory")
         if path not in self.tree:
             self.mkdir(posixpath.dirname(path))
             self.tree[path] = None
+
+    def itself(self, path: str) -> list[dict[str, Any]]:
+        """The file or folder of that path alone."""
+        path = _normal(path)
+        if path not in self.tree:
+            raise PathError(f"{path}: No such file or directory")
+        return [_entry("", self.tree[path])]
 
     def list(self, path: str) -> list[dict[str, Any]]:
         """Everything below a folder; of a file the file itself, under an empty path."""
         path = _normal(path)
         if path not in self.tree:
-            raise AgentError(f"{path}: No such file or directory")
+            raise PathError(f"{path}: No such file or directory")
         return list(self._below(path))
 
     def _below(self, top: str) -> Iterator[dict[str, Any]]:
@@ -79,5 +86,5 @@ def _entry(path: str, found: File | None) -> dict[str, Any]:
 
 def _normal(path: str) -> str:
     if not path.startswith("/") or "\0" in path:
-        raise AgentError(f"{path!r} is no absolute path")
+        raise PathError(f"{path!r} is no absolute path")
     return "/" + posixpath.normpath(path).lstrip("/")

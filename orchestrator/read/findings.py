@@ -25,6 +25,8 @@ class Place(Protocol):
 def shown(text: str) -> str:
     """The user's words in backquotes, shortened, with control characters made harmless."""
     short = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+    if short.isprintable():
+        return f"`{short}`"
     return "`" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short) + "`"
 
 

@@ -46,7 +46,8 @@ Subnets may overlap only where no router and no host is on both sides, and not w
 ## Routes
 Routes are static, by the fewest routers, in both families. What leaves a router through its `nat` network
 carries the router's address there; from that side nothing is reached behind it. A lab is closed: only hosts
-that are themselves on a network with `internet: true` have a route out of it.
+that are themselves on a network with `internet: true`, or behind a router whose `nat` is one, have a route
+out of it (IPv4).
 """
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from orchestrator import observe
 from orchestrator.errors import LabError
+from orchestrator.garbage import no_collection
 from orchestrator.join import counters, looks
 from orchestrator.join.connections import Joined, join
 from orchestrator.model.plan import Plan
@@ -129,7 +130,7 @@ class Observer:
         return self._before is None or time.monotonic() - self._before_at > LATEST
 
     def _look(self, holders: bool) -> tuple[Joined, observe.Seen]:
-        with observe.no_collection():
+        with no_collection():
             seen = observe.take(self._channel, holders=holders)
             joined = join(seen.tables, self._plan)
             records = looks.remember(joined)
