@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from orchestrator.errors import AgentError, AgentGone
 from orchestrator.model.runs import CallResult
 from orchestrator.model.steps import TIMED_OUT, Call, Resolve
@@ -96,8 +94,6 @@ class Calls:
         except AgentError as error:
             return CallResult(refused=error.message)
         result = call_result(frame.message, frame.data)
-        if not step.blocking:  # its time was none: what it ended with is the errno
-            result = msgspec.structs.replace(result, timed_out=False)
         if result.name is not None:
             key = (step.host, result.name)
             self._ledger.learn(
