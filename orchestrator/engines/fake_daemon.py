@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator import wire
 from orchestrator.engines import fake_tables
 from orchestrator.engines.fake_calls import Call, begin
-from orchestrator.engines.fake_files import File
+from orchestrator.engines.fake_files import File, hosts_file, pieces, tail_start
 from orchestrator.engines.fake_host import FakeHost
 from orchestrator.engines.fake_network import Network, Spec
 from orchestrator.engines.fake_programs import Program, check
@@ -305,7 +305,7 @@ class FakeDaemon:
     def _get(self, asked: Asked) -> Steps:
         yield from ()
         file = self._host(asked).files.get(str(asked["path"]))
-        for piece in _pieces(file.data):
+        for piece in pieces(file.data):
             asked.part({}, piece)
         return {"size": len(file.data), "mode": file.mode}
 
@@ -323,8 +323,8 @@ class FakeDaemon:
         sent: dict[str, int] = {}
         while True:
             for source, data in _sources(host, asked.get("paths", ())):
-                start = sent.get(source, _tail(data, asked.get("tail")))
-                for piece in _pieces(data[start:]):
+                start = sent.get(source, tail_start(data, asked.get("tail")))
+                for piece in pieces(data[start:]):
                     asked.part({"source": source}, piece)
                 sent[source] = len(data)
             if not asked.get("follow"):
@@ -342,11 +342,11 @@ class FakeDaemon:
 
     def _send_tables(self, asked: Asked, host: FakeHost) -> None:
         name, holders = host.node.name, bool(asked.get("holders"))
-        part, pieces = fake_tables.snapshot(name, host.stack, host.processes(), holders)
-        cookies = [record[-1] for record in fake_tables.DIAG.iter_unpack(pieces[2])]
-        pieces.append(b"".join(self._known[cookie] for cookie in cookies if cookie in self._known))
-        part["sizes"] = dict(zip(("tcp", "tcp6", "diag", "holders", "known"), map(len, pieces), strict=True))
-        asked.part({**part, "netns": 0 if host.off else host.netns}, b"".join(pieces))
+        part, tables = fake_tables.snapshot(name, host.stack, host.processes(), holders)
+        cookies = [record[-1] for record in fake_tables.DIAG.iter_unpack(tables[2])]
+        tables.append(b"".join(self._known[cookie] for cookie in cookies if cookie in self._known))
+        part["sizes"] = dict(zip(("tcp", "tcp6", "diag", "holders", "known"), map(len, tables), strict=True))
+        asked.part({**part, "netns": 0 if host.off else host.netns}, b"".join(tables))
 
     def _counters(self, asked: Asked) -> Steps:
         """A model that sends no packets counts none: nothing is said, rather than 0."""
@@ -418,28 +418,9 @@ def _raising(error: LabError) -> Steps:
     raise error
 
 
-def _pieces(data: bytes) -> Iterable[bytes]:
-    return (data[at : at + wire.CHUNK] for at in range(0, len(data), wire.CHUNK))
-
-
 def _sources(host: FakeHost, paths: Sequence[str]) -> Iterable[tuple[str, bytes]]:
     yield from ((name, bytes(kept)) for name, kept in host.output.items())
     for path in paths:
         found = host.files.tree.get(path)
         if found is not None:
             yield path, found.data
-
-
-def _tail(data: bytes, lines: int | None) -> int:
-    """Where the last `lines` lines begin; None: at the beginning."""
-    if lines is None:
-        return 0
-    kept = data.splitlines(keepends=True)[-lines:] if lines > 0 else []
-    return len(data) - sum(map(len, kept))
-
-
-def hosts_file(names: Sequence[Sequence[Any]]) -> bytes:
-    """/etc/hosts: loopback, then every name of the lab."""
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    lines += [f"{address}\t{name}" for name, addresses in names for address in addresses]
-    return ("\n".join(lines) + "\n").encode()
