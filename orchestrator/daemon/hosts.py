@@ -157,6 +157,7 @@ class AgentLink(asyncio.Protocol):
         self._last = 0
         self._transport: asyncio.Transport | None = None
         self.why_gone = ""
+        self.gone = asyncio.Event()
         self.why_silent = ""  # not gone, and yet it will not answer
         self._late = 0  # bytes that may still come for requests that were cancelled
 
@@ -228,6 +229,7 @@ class AgentLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Of asyncio.Protocol."""
         self._transport = None
+        self.gone.set()
         hint = self.why_gone or "`lab restart` helps"
         for exchange in list(self._exchanges.values()):
             exchange.settle(errors.AgentGone(f"the agent of {self._name} is gone", hint))
@@ -262,9 +264,9 @@ class Host:
         self.spec: Spec = made.spec
         self.proc = os.open(f"/proc/{made.pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.netns = os.stat("ns/net", dir_fd=self.proc).st_ino
-        self.pidns = processes.namespace_of(self.proc)
         self.masquerades = False
         self.pause: Pause | None = None
+        self.off = False  # its power was cut: it is known that nothing of it is left
 
     @property
     def name(self) -> str:

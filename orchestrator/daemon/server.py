@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import counters, nat, observe
+from orchestrator.daemon import counters, nat, observe, power
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts, ask_state
@@ -79,6 +79,7 @@ class Server:
             "release": self._release,
             "pause": self._pause,
             "resume": self._resume,
+            "power_off": self._power_off,
             **dict.fromkeys(("listen", "connect", "start", "stop", "signal", "mkdir"), self._ask),
             **dict.fromkeys(sorted(_STREAMS), self._stream),
         }
@@ -186,7 +187,8 @@ class Server:
         return {}
 
     async def _configure(self, request: ClientRequest) -> wire.Message:
-        specs = request.message.get("hosts") or []
+        told = request.message.get("hosts") or []
+        specs = [spec for spec in told if not self._hosts.get(spec["name"]).off]  # a restart makes those anew
         hosts = [self._hosts.get(spec["name"]) for spec in specs]
         async with self._making:
             await shielded(in_thread(lambda: self._maker.configure(specs)))
@@ -217,6 +219,13 @@ class Server:
 
     async def _resume(self, request: ClientRequest) -> wire.Message:
         return {"resumed": await self._pauses.resume(self._hosts.get(request.message.get("host")))}
+
+    async def _power_off(self, request: ClientRequest) -> wire.Message:
+        host = self._hosts.get(request.message.get("host"))
+        async with self._observing:
+            await power.cut(host)
+            self._pauses.forget(host)
+        return {}
 
     async def _ask(self, request: ClientRequest) -> wire.Frame:
         """One question, one answer; both in the agent's words."""
@@ -338,7 +347,8 @@ async def _describe(host: Host) -> wire.Message:
         state |= host.pause.state if host.pause else await ask_state(host, _STATE_SECONDS)
     except errors.AgentError as error:
         state["problem"] = error.message
-    return {**state, **about, "alive": host.link.alive, "paused": host.pause is not None}
+    how = {"alive": host.link.alive, "paused": host.pause is not None, "off": host.off}
+    return {**state, **about, **how}
 
 
 async def _write(host: Host, path: str, text: bytes) -> None:

@@ -115,19 +115,19 @@ class FakeDaemon:
 
     def _host(self, asked: Asked) -> FakeHost:
         """For what may take as long as it likes."""
-        host = self._named(asked["host"])
+        host = _on(self._named(asked["host"]))
         if host.paused:
             raise AgentError(f"host {host.node.name} is paused", "it answers when it is resumed")
         return host
 
     def _answering(self, asked: Asked, deadline: float) -> Generator[None, None, FakeHost]:
         """The host, when its agent can answer."""
-        host = self._named(asked["host"])
+        host = _on(self._named(asked["host"]))
         while host.paused:
             if time.monotonic() > deadline:
                 raise AgentError(f"the agent of {host.node.name} does not answer: the host is paused")
             yield
-        return host
+        return _on(host)
 
     def _named(self, name: object) -> FakeHost:
         if not isinstance(name, str) or name not in self._hosts:
@@ -197,7 +197,8 @@ class FakeDaemon:
         names = asked.get("names", ())
         text = File(hosts_file(names), 0o644)
         for spec in asked.get("hosts", ()):
-            if host := self._hosts.get(spec["name"]):
+            host = self._hosts.get(spec["name"])
+            if host and not host.off:
                 host.configure(spec)
                 host.files.tree["/etc/hosts"] = text
         return {}
@@ -231,11 +232,16 @@ class FakeDaemon:
 
     def _pause(self, asked: Asked) -> Steps:
         yield from ()
-        return {"paused": self._named(asked["host"]).pause(asked.session)}
+        return {"paused": _on(self._named(asked["host"])).pause(asked.session)}
 
     def _resume(self, asked: Asked) -> Steps:
         yield from ()
         return {"resumed": self._named(asked["host"]).resume()}
+
+    def _power_off(self, asked: Asked) -> Steps:
+        yield from ()
+        self._named(asked["host"]).power_off()
+        return {}
 
     def _listen(self, asked: Asked) -> Steps:
         host = yield from self._answering(asked, time.monotonic() + ANSWER_SECONDS)
@@ -346,15 +352,16 @@ class FakeDaemon:
         cookies = [record[-1] for record in fake_tables.DIAG.iter_unpack(pieces[2])]
         pieces.append(b"".join(self._known[cookie] for cookie in cookies if cookie in self._known))
         part["sizes"] = dict(zip(("tcp", "tcp6", "diag", "holders", "known"), map(len, pieces), strict=True))
-        asked.part({**part, "netns": host.netns}, b"".join(pieces))
+        asked.part({**part, "netns": 0 if host.off else host.netns}, b"".join(pieces))
 
     def _counters(self, asked: Asked) -> Steps:
         """A model that sends no packets counts none: nothing is said, rather than 0."""
         yield from ()
-        for host in [self._named(name) for name in asked.get("hosts", list(self._hosts))]:
+        hosts = [self._named(name) for name in asked.get("hosts", list(self._hosts))]
+        for host in [one for one in hosts if not one.off]:
             sizes = dict.fromkeys(("netstat", "snmp", "snmp6"), 0)
             asked.part({"host": host.node.name, "at": time.monotonic(), "sizes": sizes})
-        return {"not_observed": []}
+        return {"not_observed": [one.node.name for one in hosts if one.off]}
 
     def _remember(self, asked: Asked) -> Steps:
         yield from ()
@@ -398,7 +405,18 @@ _OPS = (
     "_signal",
     "_pause",
     "_resume",
+    "_power_off",
 )
+
+
+def _on(host: FakeHost) -> FakeHost:
+    """Raises AgentError for one whose power was cut."""
+    if host.off:
+        name = host.node.name
+        raise AgentError(
+            f"the agent of {name} is gone", f"its power was cut; `lab restart {name}` brings it back"
+        )
+    return host
 
 
 def _raising(error: LabError) -> Steps:
