@@ -364,6 +364,15 @@ def test_expectations(text: str, subject: Any, test: Test) -> None:
     assert [check.test for check in found.checks] == [test]
 
 
+def test_an_expectation_may_be_about_one_of_several_that_is_closed() -> None:
+    closed = "alice: close many-2"
+    found = last("expect: {connection: alice.many-2, client: TIME_WAIT}", *OPENED, closed)
+    assert isinstance(found, Expectation)
+    assert found.subject == ByName(host="alice", name="many-2")
+    again = last("alice: connect web:80 as many-2", *OPENED, closed)
+    assert isinstance(again, Call)
+
+
 def test_what_the_contract_shows() -> None:
     found = expected(
         'connection: alice.call, client: ESTABLISHED, accepted: false, server.rx_queue: ">=5", within: 1s'
