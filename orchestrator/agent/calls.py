@@ -50,6 +50,9 @@ class Call:
         self._began = time.monotonic()
         self._timer = calls.loop.after(self._seconds(), self._timed_out)
         request.on_cancel = self._cancelled
+        self._label = self.ask.get("label")
+        if self._label is not None:
+            calls.labelled.setdefault(self._label, set()).add(self)
 
     def start(self, steps: Steps | None) -> None:
         """Run until the first wait, or to the end; behind those who wait for the same already."""
@@ -89,9 +92,23 @@ class Call:
         except OSError as error:
             self._finish(error.errno or errno.EIO)
         except Exception as error:
-            self._timer.cancel()
+            self.over()
             self.request.error(error)
         return None
+
+    def interrupt(self) -> None:
+        """As a signal does it to a call that waits: it ends with what it has, and EINTR (signal(7))."""
+        self._leave()
+        self._finish(errno.EINTR)
+
+    def over(self) -> None:
+        """Nothing more will come of it."""
+        self._timer.cancel()
+        same = self.calls.labelled.get(self._label)
+        if same is not None:
+            same.discard(self)
+            if not same:
+                del self.calls.labelled[self._label]
 
     def _timed_out(self) -> None:
         self.more["timed_out"] = True
@@ -99,7 +116,7 @@ class Call:
         self._finish(self.blocked)
 
     def _cancelled(self) -> None:
-        self._timer.cancel()
+        self.over()
         self._leave()
 
     def _leave(self) -> None:
@@ -107,7 +124,7 @@ class Call:
             self.calls.descriptors.unwait(self.descriptor, self._attempt)
 
     def _finish(self, number: int) -> None:
-        self._timer.cancel()
+        self.over()
         name = errno.errorcode.get(number, str(number)) if number else None
         times = {"began": self._began, "duration": time.monotonic() - self._began}
         answer = {"result": self.result, "errno": name, **_about(self.descriptor), **times, **self.more}
@@ -132,6 +149,7 @@ class Calls:
         self.loop = loop
         self.descriptors = descriptors
         self.forks = Forks(loop)
+        self.labelled: dict[Any, set[Call]] = {}  # those under way that can be interrupted
 
     def handle(self, request: Request) -> None:
         """Begin the call that this request asks for."""
@@ -145,7 +163,7 @@ class Calls:
         except OSError as error:
             return call._finish(error.errno or errno.EIO)
         except Exception:
-            call._timer.cancel()
+            call.over()
             raise
         guarded(request, lambda: call.start(steps))
 
@@ -383,6 +401,14 @@ def _kill(call: Call) -> None:
     call.result = call.calls.forks.kill(str(call.ask["child"]))
 
 
+def _interrupt(call: Call) -> None:
+    """End the calls of that label which still wait; their answers go out before this one's."""
+    waiting = tuple(call.calls.labelled.get(call.ask["of"], ()))
+    for one in waiting:
+        one.interrupt()
+    call.result = len(waiting)
+
+
 def _poll(call: Call) -> None:
     call.result = sockets.events(_existing(call).sock.fileno())
 
@@ -412,4 +438,5 @@ VERBS: dict[str, Callable[[Call], Steps | None]] = {
     "kill": _kill,
     "poll": _poll,
     "list": _list,
+    "interrupt": _interrupt,
 }

@@ -24,7 +24,16 @@ def begin(agent: FakeAgent, call: Call) -> Steps:
     verb = _VERBS.get(str(call.ask.get("do")))
     if verb is None:
         raise AgentError(f"no call {call.ask.get('do')!r} is known", f"there are: {', '.join(_VERBS)}")
-    return verb(agent, call)
+    return _labelled(agent, call, verb(agent, call))
+
+
+def _labelled(agent: FakeAgent, call: Call, steps: Steps) -> Steps:
+    same = agent.labelled.setdefault(call.ask.get("label"), [])
+    same.append(call)
+    try:
+        yield from steps
+    finally:
+        same.remove(call)
 
 
 class Call:
@@ -38,13 +47,17 @@ class Call:
         self.more: dict[str, Any] = {}
         self.errno: str | None = None
         self.blocked = "EAGAIN"
+        self.interrupted = False
         self.began = time.monotonic()
         seconds = ask.get("timeout")
         self.deadline = self.began + (DEFAULT_TIMEOUT if seconds is None else float(seconds))
 
     @property
     def late(self) -> bool:
-        """Its time is over; noted for the answer."""
+        """Its time is over, or it is interrupted; noted for the answer."""
+        if self.interrupted:
+            self.errno = "EINTR"
+            return True
         if time.monotonic() < self.deadline:
             return False
         self.errno, self.more["timed_out"] = self.blocked, True
@@ -306,6 +319,14 @@ def _list(agent: FakeAgent, call: Call) -> Steps:
     return iter(())
 
 
+def _interrupt(agent: FakeAgent, call: Call) -> Steps:
+    waiting = list(agent.labelled.get(call.ask["of"], ()))
+    for one in waiting:
+        one.interrupted = True
+    call.result = len(waiting)
+    yield  # theirs are answered first
+
+
 _VERBS: dict[str, Callable[[FakeAgent, Call], Steps]] = {
     "socket": _socket,
     "bind": _bind,
@@ -324,4 +345,5 @@ _VERBS: dict[str, Callable[[FakeAgent, Call], Steps]] = {
     "kill": _kill,
     "poll": _poll,
     "list": _list,
+    "interrupt": _interrupt,
 }
