@@ -17,7 +17,6 @@ from orchestrator.daemon import (
     enter,
     netlink,
     process,
-    processes,
     settle,
     sysc,
     within,
