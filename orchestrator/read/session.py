@@ -90,6 +90,11 @@ class StepSession:
         if isinstance(step, Call) and step.verb in DROPPED_IF_IT_FAILS and step.opens:
             self._note(lambda: self.names.drop(step.host, step.name, step.line))
 
+    def unread(self) -> None:
+        """The last step read was not performed after all."""
+        self._history.pop()
+        self._read_again()
+
     def ended(self, host: str, name: str) -> None:
         """A step that was left running has ended and was told of: nobody need `wait` for it."""
         self._note(lambda: self.names.end(host, name))
