@@ -65,7 +65,7 @@ class Known(NamedTuple):
     def running(self) -> Iterator[str]:
         """HOST.NAME of steps left running."""
         for host, mine in self.names.steps.items():
-            yield from (f"{host}.{name}" for name, left in mine.items() if left.running)
+            yield from (f"{host}.{name}" for name, left in mine.items() if left.running and left.line)
 
 
 def candidates(before: str, known: Known) -> list[str]:

@@ -213,10 +213,11 @@ class Names:
         mine[word.text] = new
 
     def end(self, host: str, name: str) -> None:
-        """A step that was left running has ended."""
+        """A step that was left running has ended by itself: `wait` for it is well, and so is its name for
+        another one."""
         left = self.steps.get(host, {}).get(name)
         if left is not None:
-            left.running = False
+            left.line = 0
 
     def join(self, host: str, name: str, word: Word) -> None:
         """`wait` for a step that was left running."""

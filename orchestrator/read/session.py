@@ -96,7 +96,7 @@ class StepSession:
         self._read_again()
 
     def ended(self, host: str, name: str) -> None:
-        """A step that was left running has ended and was told of: nobody need `wait` for it."""
+        """A step that was left running has ended and was told of: nobody need `wait` for it, but may."""
         self._note(lambda: self.names.end(host, name))
 
     def _note(self, what: Callable[[], object]) -> None:

@@ -167,6 +167,7 @@ def test_a_step_that_has_ended_need_not_be_joined(session: StepSession) -> None:
     good(session, "listen :80 as door", "recv door as got &")
     assert "is still running" in bad(session, "recv door as got")[2]
     session.ended("web", "got")
+    assert isinstance(good(session, "wait got"), Wait), "one may have been too late to know"
     assert session.read("nonsense").mistakes
     good(session, "recv door as got")
 
