@@ -196,6 +196,14 @@ class Names:
             one.closed = line
             self._open.get(host, {}).pop(id(one), None)
 
+    def drop(self, host: str, name: str | None, line: int) -> None:
+        """What the step in that line was to open (under that name) is not there after all."""
+        mine = self.descriptors.get(host, {})
+        for one in [one for one in self._open.get(host, {}).values() if one.line == line]:
+            if one.name == (name or ""):
+                self.close(host, one, one.name, line)
+                mine.pop(one.name, None)
+
     def close_all(self, host: str, line: int) -> None:
         """The host is gone."""
         for one in self._open.pop(host, {}).values():
@@ -209,6 +217,13 @@ class Names:
             text = f"{shown(word.text)} of {shown(host)} is still running, since line {other.line}"
             self.findings.add(word, text, f"`wait: {host}.{word.text}` joins it")
         mine[word.text] = new
+
+    def end(self, host: str, name: str) -> None:
+        """A step that was left running has ended by itself: `wait` for it is well, and so is its name for
+        another one."""
+        left = self.steps.get(host, {}).get(name)
+        if left is not None:
+            left.line = 0
 
     def join(self, host: str, name: str, word: Word) -> None:
         """`wait` for a step that was left running."""
