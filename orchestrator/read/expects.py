@@ -176,6 +176,7 @@ class ExpectReader:
         self.people = calls.people
         self.reading = reading
         self.findings = reading.findings
+        self.within = DEFAULT_WITHIN  # seconds of an expectation that gives none
 
     def expectation(self, key: Scalar, record: Mapping) -> Expectation | None:
         """The expectation. None after a diagnostic."""
@@ -247,7 +248,7 @@ class ExpectReader:
             self.findings.add(
                 words["for"][0], text, "write two, the first with `within`, the second with `for`"
             )
-        return seconds.get("within") or DEFAULT_WITHIN, seconds.get("for")
+        return seconds.get("within") or self.within, seconds.get("for")
 
     def _countable(self, kind: Kind, subject: Subject, words: dict[str, tuple[Scalar, Word]]) -> None:
         if kind == "connection" and "count" in words and isinstance(subject, ByName) and not subject.each:

@@ -97,6 +97,7 @@ def _scenario(
 ) -> Scenario:
     title = text_of(record, "title")
     reader = StepReader(people, reading)
+    reader.give_time(record.get("within"))
     parts = {part: reader.steps(record.get(part)) for part in ("setup", "steps", "cleanup")}
     return Scenario(
         name=key.text,
@@ -120,6 +121,13 @@ class StepReader:
         self.calls = CallReader(people, self.names, reading.findings)
         self.expects = ExpectReader(self.calls, reading)
         self._depth = 0
+
+    def give_time(self, node: Node | None) -> None:
+        """The scenario's `within` holds for the expectations that give none."""
+        word = self._word(node) if isinstance(node, Scalar) else None
+        seconds = None if word is None else values.some_time(word, self.findings)
+        if seconds is not None:
+            self.expects.within = seconds
 
     def steps(self, node: Node | None) -> tuple[Step, ...]:
         """Steps one after the other."""

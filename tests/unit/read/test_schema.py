@@ -47,6 +47,7 @@ GOOD: dict[str, Any] = {
     "scenarios": {
         "first-call": {
             "title": "One call",
+            "within": "5s",
             "variables": {"port": 80, "text": "hello", "empty": None},
             "table": [{"size": 1}, {"size": "10MB"}],
             "setup": [{"web": "listen :80 as door"}],

@@ -386,6 +386,21 @@ def test_what_the_contract_shows() -> None:
     assert expected("connection: call, client: none").within == 1.0
 
 
+def test_a_scenario_may_say_within_for_all_that_say_nothing() -> None:
+    found = scenarios(
+        "    variables: {patience: 5s}\n"
+        "    within: ${patience}\n"
+        "    steps:\n"
+        "      - web: listen :80 as door\n"
+        "      - expect: {listener: web.door, queue: 0}\n"
+        "      - expect: {listener: web.door, queue: 0, within: 2s}\n"
+        "      - expect: {listener: web.door, queue: 0, for: 200ms}\n"
+    )[0]
+    times = [(one.within, one.lasting) for one in found.steps if isinstance(one, Expectation)]
+    assert times[:2] == [(5.0, None), (2.0, None)]
+    assert times[2][1] == 0.2
+
+
 def test_a_table_makes_one_scenario_of_each_row() -> None:
     found = scenarios(
         "    title: Queue of ${backlog}\n"
