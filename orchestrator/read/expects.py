@@ -168,10 +168,11 @@ FIELDS: dict[str, dict[str, ReadTest]] = {
 
 
 class ExpectReader:
-    """Reads the expectations of one scenario."""
+    """Reads the expectations of one scenario. `within`: seconds, of those that do not say."""
 
-    def __init__(self, calls: CallReader, reading: Reading) -> None:
+    def __init__(self, calls: CallReader, reading: Reading, within: float = DEFAULT_WITHIN) -> None:
         self.calls = calls
+        self.default_within = within
         self.names = calls.names
         self.people = calls.people
         self.reading = reading
@@ -247,7 +248,7 @@ class ExpectReader:
             self.findings.add(
                 words["for"][0], text, "write two, the first with `within`, the second with `for`"
             )
-        return seconds.get("within") or DEFAULT_WITHIN, seconds.get("for")
+        return seconds.get("within") or self.default_within, seconds.get("for")
 
     def _countable(self, kind: Kind, subject: Subject, words: dict[str, tuple[Scalar, Word]]) -> None:
         if kind == "connection" and "count" in words and isinstance(subject, ByName) and not subject.each:

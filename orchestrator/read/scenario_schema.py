@@ -235,6 +235,7 @@ SCENARIO = Record(
     example="{steps: [alice: connect web:80 as call]}",
     fields={
         "title": _text("What it shows, in a line.", "The accept queue is full"),
+        "within": _text("The `within` of its expectations that give none; 1 s unless given.", "5s"),
         "variables": Field(doc="Values that `${NAME}` stands for.", kind=VARIABLES),
         "table": Field(
             doc="Rows of values: the scenario runs once for each.",

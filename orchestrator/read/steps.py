@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.model.steps import (
+    DEFAULT_WITHIN,
     Kill,
     Note,
     Parallel,
@@ -96,7 +97,9 @@ def _scenario(
     key: Scalar, record: Mapping, row: dict[str, str], people: People, reading: Reading
 ) -> Scenario:
     title = text_of(record, "title")
-    reader = StepReader(people, reading)
+    within = text_of(record, "within")
+    seconds = values.some_time(reading.word(within), reading.findings) if within else None
+    reader = StepReader(people, reading, within=seconds or DEFAULT_WITHIN)
     parts = {part: reader.steps(record.get(part)) for part in ("setup", "steps", "cleanup")}
     return Scenario(
         name=key.text,
@@ -111,14 +114,17 @@ def _scenario(
 class StepReader:
     """Reads the steps of one performance of a scenario, in order: names live from step to step."""
 
-    def __init__(self, people: People, reading: Reading, names: Names | None = None) -> None:
-        """`names`: those of the steps that were read before, by another reader."""
+    def __init__(
+        self, people: People, reading: Reading, names: Names | None = None, *, within: float = DEFAULT_WITHIN
+    ) -> None:
+        """`names`: those of the steps that were read before, by another reader. `within`: seconds, of
+        expectations that do not say."""
         self.people = people
         self.reading = reading
         self.findings = reading.findings
         self.names = Names(reading.findings) if names is None else names
         self.calls = CallReader(people, self.names, reading.findings)
-        self.expects = ExpectReader(self.calls, reading)
+        self.expects = ExpectReader(self.calls, reading, within)
         self._depth = 0
 
     def steps(self, node: Node | None) -> tuple[Step, ...]:

@@ -373,6 +373,15 @@ def test_an_expectation_may_be_about_one_of_several_that_is_closed() -> None:
     assert isinstance(again, Call)
 
 
+def test_a_scenario_says_how_long_its_expectations_may_take() -> None:
+    expect = "      - expect: {listener: web:80, queue: 0"
+    begin = "    within: ${long}\n    variables: {long: 5s}\n    steps:\n"
+    found = scenarios(f"{begin}{expect}}}\n{expect}, within: 2s}}\n")[0].steps
+    assert [one.within for one in found if isinstance(one, Expectation)] == [5, 2]
+    with pytest.raises(TopologyError, match="soon"):
+        scenarios(f"    within: soon\n    steps:\n{expect}}}\n")
+
+
 def test_what_the_contract_shows() -> None:
     found = expected(
         'connection: alice.call, client: ESTABLISHED, accepted: false, server.rx_queue: ">=5", within: 1s'
