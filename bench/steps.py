@@ -4,7 +4,7 @@
 
 A step is a call of a host's agent, asked over the lab's channel: client, daemon, agent and back. Its cost is
 the time from the question to the answer, less what the call itself took in the agent. A step of many
-calls is `Call.messages` of one step with `x1000`, as `lab run` sends it.
+calls is `Call.messages` of one step with `x1000`, sent in one request as `lab run` does.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.side_by_side import machine, write_section
-from orchestrator import bringup, fanout
+from orchestrator import bringup
 from orchestrator.lab import Lab
 from orchestrator.model.steps import Call, Endpoint
 from orchestrator.read import read_text
+from orchestrator.requests import Requests
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS, MANY = 1000, 1000
@@ -78,8 +79,10 @@ def many(lab: Lab, port: int) -> dict[str, float]:
         "recv": _step("a", "recv", fd="conn", each=MANY),
         "close": _step("b", "close", fd="call", each=MANY),
     }
-    found = {name: perform(lab, step, address) for name, step in steps.items()}
-    perform(lab, _step("a", "close", fd="conn", each=MANY), address)
+    requests = Requests(lab.another_channel())
+    found = {name: perform(requests, step, address) for name, step in steps.items()}
+    perform(requests, _step("a", "close", fd="conn", each=MANY), address)
+    requests.close()
     ask(lab, "a", do="close", fd="door")
     return found
 
@@ -88,17 +91,13 @@ def _step(host: str, verb: Any, **more: Any) -> Call:
     return Call(line=1, column=1, text="", host=host, verb=verb, timeout=30.0, **more)
 
 
-def perform(lab: Lab, step: Call, address: str) -> float:
+def perform(requests: Requests, step: Call, address: str) -> float:
     """Seconds until all its calls are answered, and none of them failed."""
     began = time.monotonic()
-    asked = [
-        fanout.Request("call", {"host": step.host, "call": message})
-        for message in step.messages(lambda _, __: address)
-    ]
-    answers = fanout.ask_all(lab.channel, asked)
+    pending = requests.begin_calls(step.messages(lambda _, __: address), host=step.host)
+    answers = [one.answer() for one in pending]
     took = time.monotonic() - began
-    fanout.raise_first(answers)
-    assert all(answer.value["errno"] is None for answer in answers)
+    assert all(answer.message["errno"] is None for answer in answers)
     return took
 
 

@@ -136,6 +136,31 @@ async def ask_state(host: Host, seconds: float) -> wire.Message:
     return stated((await host.link.call("state", seconds)).message)
 
 
+class Answers:
+    """The answers of many calls (agent/many.py), each of the form that clients rely on, and each once."""
+
+    def __init__(self, count: int) -> None:
+        self._left = set(range(count))
+
+    def checked(self, part: wire.Frame) -> wire.Message:
+        """The part's message. Raises ProtocolError."""
+        try:
+            sizes = [size for _, _, size in part.message["answers"]]
+            if any(type(size) is not int or size < 0 for size in sizes) or sum(sizes) != len(part.data):
+                raise ValueError
+            return {"answers": [self._entry(*entry) for entry in part.message["answers"]]}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise errors.ProtocolError("answers that cannot be read") from None
+
+    def _entry(self, place: int, answer: wire.Message, size: int) -> list[Any]:
+        self._left.remove(place)
+        if "error" in answer:
+            return [place, {"error": wire.error_message(_agents_error(answer["error"]))}, size]
+        if not isinstance(answer["ok"], dict):
+            raise TypeError
+        return [place, {"ok": answer["ok"]}, size]
+
+
 def _stream_only(message: wire.Message) -> wire.Message:
     return {"stream": message["stream"]} if "stream" in message else {}
 
@@ -186,10 +211,14 @@ class AgentLink(asyncio.Protocol):
         try:
             return await asyncio.wait_for(exchange.answer(), seconds)
         except TimeoutError:
-            why = f": {self.why_silent}" if self.why_silent else ""
-            raise errors.AgentGone(f"the agent of {self._name} does not answer{why}") from None
+            raise self.silent() from None
         finally:
             exchange.cancel()
+
+    def silent(self) -> errors.AgentGone:
+        """That it has not answered in time."""
+        why = f": {self.why_silent}" if self.why_silent else ""
+        return errors.AgentGone(f"the agent of {self._name} does not answer{why}")
 
     def send(self, message: wire.Message, data: bytes = b"") -> None:
         """Send a frame, if there is still someone to read it. Raises AgentError for one beyond its bounds."""

@@ -18,7 +18,7 @@ from orchestrator.agent.files import MAX_ENTRIES
 from orchestrator.daemon import counters, nat, observe, power
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
-from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts, ask_state
+from orchestrator.daemon.hosts import ANSWER_SECONDS, Answers, Host, Hosts, ask_state
 from orchestrator.daemon.incarnations import Incarnations
 from orchestrator.daemon.maker import Made, Maker
 from orchestrator.daemon.pauses import Pauses
@@ -76,6 +76,7 @@ class Server:
             "down": self._down,
             "list": self._list_files,
             "call": self._call,
+            "calls": self._calls,
             "release": self._release,
             "pause": self._pause,
             "resume": self._resume,
@@ -205,10 +206,32 @@ class Server:
 
     async def _call(self, request: ClientRequest) -> wire.Frame:
         """A call of an agent, of the client's own scope or of none."""
+        host, op, arguments = self._scoped(request)
+        return await host.link.call(op, _patience(host, op, arguments), **arguments)
+
+    async def _calls(self, request: ClientRequest) -> wire.Frame:
+        """Many calls of an agent; their answers are parts, as they come."""
+        host, op, arguments = self._scoped(request)
+        seconds = max(_patience(host, "call", {"call": call}) for call in arguments["calls"])
+        exchange, answers = host.link.ask(op, **arguments), Answers(len(arguments["calls"]))
+        try:
+            async with asyncio.timeout(seconds):
+                async for part in exchange.parts():
+                    await request.part(answers.checked(part), part.data)
+                return await exchange.answer()
+        except TimeoutError:
+            raise host.link.silent() from None
+        except errors.ProtocolError as error:
+            host.link.cut(f"it was cut off: it sent {error.message}")
+            raise host.link.silent() from error
+        finally:
+            exchange.cancel()
+
+    def _scoped(self, request: ClientRequest) -> tuple[Host, str, wire.Message]:
         host, op, arguments = self._told(request)
         if request.message.get("scoped"):
             arguments["scope"] = self._belongings.enter(request.client.number, host)
-        return await host.link.call(op, _patience(host, op, arguments), **arguments)
+        return host, op, arguments
 
     async def _release(self, request: ClientRequest) -> wire.Message:
         return {"closed": await self._belongings.release(request.client.number)}

@@ -16,7 +16,7 @@ from orchestrator.engines.fake_files import File, hosts_file, pieces, tail_start
 from orchestrator.engines.fake_host import FakeHost
 from orchestrator.engines.fake_network import Network, Spec
 from orchestrator.engines.fake_programs import Program, check, lacks
-from orchestrator.engines.fake_session import Asked, Session, Steps
+from orchestrator.engines.fake_session import Asked, Session, Steps, ended
 from orchestrator.engines.fake_tcp import Tcp
 from orchestrator.errors import AgentError, DaemonError, LabError
 from orchestrator.model.plan import LabKey
@@ -223,6 +223,22 @@ class FakeDaemon:
             yield from self._answering(asked, call.deadline + ANSWER_SECONDS)
         return wire.Frame(call.answer(), bytes(call.data))
 
+    def _calls(self, asked: Asked) -> Steps:
+        """Many calls; each answer is a part."""
+        base = {key: value for key, value in asked.message.items() if key != "calls"}
+        left = {
+            place: self._call(Asked(asked.session, wire.Frame({**base, "call": ask})))
+            for place, ask in enumerate(asked["calls"])
+        }
+        while left:
+            for place, steps in list(left.items()):
+                if (answer := ended(steps)) is not None:
+                    del left[place]
+                    asked.part({"answers": [[place, answer.message, len(answer.data)]]}, answer.data)
+            if left:
+                yield
+        return {}
+
     def _release(self, asked: Asked) -> Steps:
         yield from ()
         return {"closed": self._released(asked.session)}
@@ -385,6 +401,7 @@ _OPS = (
         "_configure",
         "_hosts_",
         "_call",
+        "_calls",
     ),
     *(
         "_listen",

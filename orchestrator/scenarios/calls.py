@@ -18,7 +18,6 @@ from orchestrator.scenarios.ledger import Ledger, address, call_result
 from orchestrator.scenarios.observation import StepResult
 from orchestrator.wire import Frame
 
-UNDER_WAY = 512  # calls of one step at once: fewer than a channel takes
 INTERRUPTING = 2.0  # seconds for an agent to end what waits
 GRACE = 15.0  # seconds beyond its timeout after which a call that was not answered is given up
 
@@ -68,16 +67,12 @@ class Calls:
         """Send all calls of a step."""
         if step.name is not None:
             self._ledger.begin((step.host, step.name))
-        room = threading.Semaphore(UNDER_WAY)
         label = next(self._labels)
-        pending: list[Pending] = []
-        began = time.monotonic()
-        for message in step.messages(self._resolve):
+        messages = [{**message, "label": label} for message in step.messages(self._resolve)]
+        for message in messages:
             self._foresee(step, message)
-            room.acquire()
-            one = self._requests.begin("call", host=step.host, scoped=True, call={**message, "label": label})
-            one.future.add_done_callback(lambda _: room.release())
-            pending.append(one)
+        began = time.monotonic()
+        pending = self._requests.begin_calls(messages, host=step.host, scoped=True)
         return UnderWay(step, pending, began, label)
 
     def interrupt(self, calls: UnderWay) -> None:
