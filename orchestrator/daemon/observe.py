@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator import errors, wire
-from orchestrator.daemon import diag, holders, translate
+from orchestrator.daemon import diag, holders, sockstat, translate
 from orchestrator.daemon.hosts import Host
 from orchestrator.daemon.incarnations import Incarnations
 
@@ -86,8 +86,9 @@ def _tables(host: Host) -> Part | None:
         part.ended = part.began
         return part  # no kernel, no sockets
     try:
-        part.tcp = read(host, "net/tcp")
-        part.tcp6 = read(host, "net/tcp6", optional=True)
+        has = sockstat.tables(read(host, "net/sockstat"), read(host, "net/sockstat6", optional=True))
+        part.tcp = read(host, "net/tcp") if has.tcp else b""
+        part.tcp6 = read(host, "net/tcp6", optional=True) if has.tcp6 else b""
     except OSError:
         return None
     if host.made.diag is not None and _any(part):
