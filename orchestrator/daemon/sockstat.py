@@ -24,8 +24,8 @@ class Tables(NamedTuple):
 
 
 def tables(sockstat: bytes, sockstat6: bytes) -> Tables:
-    """A request socket (SYN_RECV) counts nowhere, but it has a listener, and IPv6's may be IPv4's too. What has
-    not the form that is known here is read."""
+    """A request socket (SYN_RECV) counts nowhere, but it has a listener, and IPv6's may be IPv4's too. What
+    has not the form that is known here is read."""
     four, six = _FOUR.search(sockstat), _SIX.search(sockstat6)
     if four is None or (sockstat6 and six is None):
         return Tables()
