@@ -39,12 +39,9 @@ class Part:
             "holders": self.held.records(),
             "known": self.known,
         }
-        head = {
-            "host": self.host.name,
-            "began": self.began,
-            "ended": self.ended,
-            "netns": 0 if self.host.off else self.host.netns,
-        }
+        off = self.host.off
+        head = {"host": self.host.name, "began": self.began, "ended": self.ended, "off": off}
+        head |= {"netns": 0 if off else self.host.netns}
         sizes = {name: len(data) for name, data in sections.items()}
         more = {"sizes": sizes, "processes": self.held.processes, "translations": self.translations}
         return {**head, **more}, list(sections.values())

@@ -26,7 +26,8 @@ async def cut(host: Host) -> None:
     try:
         await shielded(in_thread(lambda: _end(host)))
     except BaseException:
-        host.off = not host.link.alive
+        if host.link.alive:
+            host.off, host.link.why_gone = False, ""
         raise
     try:
         await asyncio.wait_for(host.link.gone.wait(), _GONE_SECONDS)

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from orchestrator import errors
@@ -54,12 +54,16 @@ def stop_all(proc: int, name: str, stopped: dict[Process, None]) -> None:
     within STOP_SECONDS.
     """
     deadline = time.monotonic() + STOP_SECONDS
-    while moving := _moving(namespace_of(proc, name), stopped):
+    while True:
+        members = list(_members(namespace_of(proc, name)))
+        moving = [one for one, states in members if _moves(states, one in stopped)]
+        if not moving and _inside(proc) == _inside(proc) == len(members):
+            return
         if time.monotonic() > deadline:
             continue_all(stopped)
             raise errors.EngineError(
-                f"host {name} does not come to rest: {len(moving)} of its processes still run",
-                "one that forks without end cannot be stopped",
+                f"host {name} does not come to rest: {len(moving) or 'some'} of its processes still run",
+                "what forks faster than it can be stopped cannot be paused",
             )
         for one in moving:
             if (one in stopped or not _is_being_stopped(one)) and _send(one, signal.SIGSTOP):
@@ -94,8 +98,19 @@ def kill_first(proc: int, pid: int, name: str) -> None:
         os.close(pidfd)
 
 
-def _moving(namespace: int, told: Container[Process]) -> list[Process]:
-    return [one for one, states in _members(namespace) if _moves(states, one in told)]
+def _inside(proc: int) -> int:
+    """How many processes the host's own /proc lists, if all are at rest; -1 if one is not, or has just gone.
+
+    One that starts its successor and ends may be missed by any listing, but not by this one twice: who was
+    running at the first is at rest, or listed at the second, or has gone meanwhile. Nothing else than the
+    host's own processes can disturb it, as they do in the daemon's /proc.
+    """
+    folder = f"/proc/self/fd/{proc}/root/proc"
+    try:
+        pids = [entry for entry in os.listdir(folder) if entry.isdigit()]
+        return len(pids) if all(_states(f"{folder}/{pid}") <= _AT_REST | _WAITS for pid in pids) else -1
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
 
 
 def _moves(states: frozenset[str], told: bool) -> bool:
@@ -121,7 +136,7 @@ def _members(namespace: int) -> Iterator[tuple[Process, frozenset[str]]]:
         if entry.isdigit():
             try:
                 if os.stat(f"/proc/{entry}/ns/pid").st_ino == namespace:
-                    yield _process(entry), _states(entry)
+                    yield _process(entry), _states(f"/proc/{entry}")
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue  # it has ended, or is none of ours
 
@@ -130,8 +145,8 @@ def _process(pid: str) -> Process:
     return Process(int(pid), int(_fields(f"/proc/{pid}/stat")[19]))
 
 
-def _states(pid: str) -> frozenset[str]:
-    folder = f"/proc/{pid}/task"
+def _states(place: str) -> frozenset[str]:
+    folder = f"{place}/task"
     return frozenset(_fields(f"{folder}/{thread}/stat")[0].decode() for thread in os.listdir(folder))
 
 

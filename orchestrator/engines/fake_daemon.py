@@ -368,7 +368,7 @@ class FakeDaemon:
         cookies = [record[-1] for record in fake_tables.DIAG.iter_unpack(tables[2])]
         tables.append(b"".join(self._known[cookie] for cookie in cookies if cookie in self._known))
         part["sizes"] = dict(zip(("tcp", "tcp6", "diag", "holders", "known"), map(len, tables), strict=True))
-        asked.part({**part, "netns": 0 if host.off else host.netns}, b"".join(tables))
+        asked.part({**part, "netns": 0 if host.off else host.netns, "off": host.off}, b"".join(tables))
 
     def _counters(self, asked: Asked) -> Steps:
         """A model that sends no packets counts none: nothing is said, rather than 0."""

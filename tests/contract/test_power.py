@@ -61,6 +61,7 @@ def test_its_peers_rows_stay_established(fresh: Rig) -> None:
     assert len(rows) == len(FAMILIES)
     assert {(one.status, one.server) for one in rows} == {("client-only", None)}
     assert [one.client.state for one in rows if one.client] == ["ESTABLISHED"] * len(FAMILIES)
+    assert {one.reason for one in rows} == {"web is off: its power was cut, and nobody was told"}
     assert fresh.received("alice", "c0", size=10)[0] == b"last words"
     for number, (host, _) in enumerate(FAMILIES):
         blocked = fresh.ask(host, "recv", fd=f"c{number}", timeout=0.5)

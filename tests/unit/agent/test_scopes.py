@@ -86,7 +86,7 @@ def test_a_call_of_any_kind_that_waits_is_ended(agent: Agent) -> None:
     pair(agent, 1, 80)
     waiting = [
         agent.ask("call", scope=1, call={"do": do, "fd": fd, "timeout": 60, **more})
-        for do, fd, more in (("accept", "l", {}), ("recv", "s", {}), ("send", "c", {"size": 64 << 20}))
+        for do, fd, more in (("accept", "l", {}), ("recv", "c", {}), ("send", "c", {"size": 64 << 20}))
     ]
     other = agent.ask("call", call={"do": "list"})
     assert agent.end(other)[0]["count"] == 0
