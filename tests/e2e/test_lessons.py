@@ -158,5 +158,5 @@ def _typed(lab: Topology, words: list[str]) -> None:
     if verb == "run":
         assert (ROOT / said["path"]).resolve() == Path(lab.path), words
         choose(lab.scenarios, said["names"])
-    if verb == "exec":
+    if verb in ("exec", "agent"):
         assert said["host"] in {host.name for host in lab.hosts}, words
