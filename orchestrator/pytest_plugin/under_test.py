@@ -71,6 +71,7 @@ class LabUnderTest:
         self.running, self.topology = running, topology
         self.records: tuple[ScenarioRecord, ...] = ()
         self._began = time.monotonic()
+        self._broken = False  # the infrastructure failed, and the test knows
         hosts = running.plan.hosts
         self._reader = LiveReader((one.name for one in hosts), (one.name for one in hosts if one.run))
         self._session = Session(running.another_channel, running.plan, Silent(), self._began)
@@ -194,6 +195,7 @@ class LabUnderTest:
             self._reader.undone(step)
             raise outcomes.of_step(self.steps[-1], self.steps[:-1]) from None
         except LabError as error:
+            self._broken = error.exit_code == 3
             raise error.with_traceback(None) from None
         for one in done.expectations:
             failure = outcomes.of_expectation(one, self.steps)
@@ -204,8 +206,13 @@ class LabUnderTest:
     def close(self) -> None:
         """The test is over. Raises LabFailure for a step left running that failed, LabError where the lab
         cannot be put right."""
-        left = self._session.close()
-        mend(self.running, left.powered_off, left.ended_programs)
+        try:
+            left = self._session.close()
+            mend(self.running, left.powered_off, left.ended_programs)
+        except LabError:
+            if self._broken:
+                return
+            raise
         if left.failed:
             raise outcomes.of_step(left.failed[0], self.steps)
 
