@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import re
 import secrets
 from collections.abc import Iterator
@@ -10,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import orchestrator.join.table
-import orchestrator.pytest_plugin.labs
-import orchestrator.pytest_plugin.under_test  # noqa: F401  # once: pytester forgets what a run in this process imports
+import orchestrator
 from orchestrator.engines.base import Engine
 from orchestrator.owner import owner
 
@@ -94,8 +94,21 @@ class Project:
         return labs + [path.name for path in (self.folder / "state/lab/pytest").glob("*")]
 
 
+@pytest.fixture(scope="session")
+def imported() -> None:
+    """All that a run in this process may import, once: pytester forgets what came in during such a run, and
+    C extensions cannot be imported twice."""
+    for module in ("yaml", "numpy", "docker", "xdist.plugin"):
+        importlib.import_module(module)
+    for found in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def project(
+    pytester: pytest.Pytester, engine: Engine, imported: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
     """A project, of which no lab may be left."""
     monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
     monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parents[2]))

@@ -118,7 +118,7 @@ def test_what_a_test_fails_with(project: Project) -> None:
     assert found.pop("test_name").startswith("FAILED orchestrator.errors.TopologyError: test_it.py:")
     assert found.pop("test_assertion").startswith("FAILED assert () != ()")
     assert found.pop("test_background").startswith("ERROR lab.LabFailure: FAIL: alice: connect")
-    assert found.pop("test_infrastructure").startswith("ERROR orchestrator.errors.DaemonError")
+    assert found.pop("test_infrastructure").startswith("ERROR orchestrator.errors.DaemonGone")
     assert found.pop("test_after_it").startswith("FAILED lab.LabFailure: FAIL: alice: connect web:80 fails=")
     assert found == {}
     result.stdout.fnmatch_lines(

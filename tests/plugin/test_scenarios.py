@@ -28,7 +28,7 @@ def test_a_lab_file_on_the_command_line(project: Project) -> None:
             "line 20: expect: {connection: alice.call, client: ESTABLISHED}: unknown",
             "  why: * not reached*",
             "  web: listen :80 as door *",
-            "  alice: connect web:81 as call * fail: ECONNREFUSED",
+            "  alice: connect web:81 as call * fail: ECONNREFUSED*",
             "UNKNOWN: torn",
             "*2 rows are alice -> web:80",
             "*seen: * alice * ESTABLISHED <=> web *:80 ESTABLISHED *",
