@@ -15,13 +15,11 @@ import pytest
 from orchestrator.errors import UsageError
 from orchestrator.pytest_plugin import asked, verdicts
 from orchestrator.pytest_plugin.controller import Controller
-from orchestrator.pytest_plugin.scenarios import SUFFIXES, ScenarioFile, ScenarioItem
+from orchestrator.pytest_plugin.scenarios import SUFFIXES, ScenarioFile
 
 if TYPE_CHECKING:
-    from orchestrator.pytest_plugin.labs import Labs
     from orchestrator.pytest_plugin.under_test import LabUnderTest
 
-LABS = pytest.StashKey["Labs"]()  # of the process, once a test has asked for one
 FILES = pytest.StashKey[set[Path]]()  # whose scenarios are tests by the ini file
 TEST_LAB = pytest.StashKey["LabUnderTest"]()  # of an item
 
@@ -55,20 +53,15 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFi
     return ScenarioFile.from_parent(parent, path=file_path)
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A scenario finds the labs of the session."""
-    if isinstance(item, ScenarioItem):
-        item.labs = _labs(item)
-
-
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[LabUnderTest]:
     """A running lab: of the marker `lab`, the ini value `lab_file` or --lab-file."""
+    from orchestrator.pytest_plugin.labs import of_session
     from orchestrator.pytest_plugin.under_test import LabUnderTest
 
     item: pytest.Item = request.node
     wanted = asked.by(item)
-    labs = _labs(item)
+    labs = of_session(item)
     with labs.entered(wanted.path, wanted.engine, fresh=wanted.fresh) as running:
         found = LabUnderTest(running, labs.topology(wanted.path))
         item.stash[TEST_LAB] = found
@@ -78,18 +71,6 @@ def lab(request: pytest.FixtureRequest) -> Iterator[LabUnderTest]:
             found.close()
 
 
-def _labs(item: pytest.Item) -> Labs:
-    """Those of this process; they end with the session."""
-    from orchestrator.pytest_plugin.labs import Labs
-
-    config = item.config
-    if LABS not in config.stash:
-        worker = getattr(config, "workerinput", {})  # pytest-xdist's
-        config.stash[LABS] = Labs(worker.get("workerid", ""), worker.get("testrunuid", ""))
-        item.session.addfinalizer(config.stash[LABS].close)
-    return config.stash[LABS]
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -97,7 +78,7 @@ def pytest_runtest_makereport(
     """What kind of failure it is; and of any failure of a test with a lab, what was done there."""
     report = yield
     if call.excinfo is not None and report.failed:
-        verdicts.mark(report, call.excinfo.value)
+        verdicts.mark(report, call.excinfo)
         found = item.stash.get(TEST_LAB, None)
         if found is not None and call.when == "call" and not _tells_all(call.excinfo.value):
             from orchestrator.report.failures import so_far

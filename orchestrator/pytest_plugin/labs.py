@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from orchestrator import bringup
 from orchestrator.engines import registry
@@ -103,6 +104,19 @@ class Labs:
                 failures.append(error)
         if failures:
             raise ExceptionGroup("labs could not be removed", failures)
+
+
+LABS = pytest.StashKey[Labs]()
+
+
+def of_session(item: pytest.Item) -> Labs:
+    """Those of this process; they end with its session. To be called while the item is set up."""
+    config = item.config
+    if LABS not in config.stash:
+        worker = getattr(config, "workerinput", {})  # pytest-xdist's
+        config.stash[LABS] = Labs(worker.get("workerid", ""), worker.get("testrunuid", ""))
+        item.session.addfinalizer(config.stash[LABS].close)
+    return config.stash[LABS]
 
 
 class Place:

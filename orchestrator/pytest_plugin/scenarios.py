@@ -38,11 +38,17 @@ class ScenarioFile(pytest.File):
 class ScenarioItem(pytest.Item):
     """A scenario, or a row of its table."""
 
-    labs: Labs  # of the session; see __init__.py
+    labs: Labs
 
     def __init__(self, *, scenario: Scenario, **kwargs: object) -> None:
         super().__init__(**kwargs)  # type: ignore[arg-type]
         self.scenario = scenario
+
+    def setup(self) -> None:
+        """The labs of the session."""
+        from orchestrator.pytest_plugin.labs import of_session
+
+        self.labs = of_session(self)
 
     def runtest(self) -> None:
         """Bring the lab up where it is not, and perform the scenario. Raises what of_scenario gives."""

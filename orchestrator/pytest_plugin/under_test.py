@@ -6,10 +6,9 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import LabError, UsageError
 from orchestrator.join import looks
@@ -18,15 +17,15 @@ from orchestrator.model.runs import ExpectationRecord, Part, ScenarioRecord, Ste
 from orchestrator.model.steps import Expectation, Note, Run, Scenario, Step
 from orchestrator.model.topology import Topology
 from orchestrator.pytest_plugin import outcomes
-from orchestrator.read.live import LiveReader
+from orchestrator.read.people import Residents
+from orchestrator.read.session import ReadLine, StepSession
 from orchestrator.runs import Runner, choose, mend
-from orchestrator.scenarios.calls import StepFailed
-from orchestrator.scenarios.session import Performed, Session
+from orchestrator.scenarios.stepping import StepFailed, Stepping
 
 if TYPE_CHECKING:
     from orchestrator.model.rows import Connection, Listener
 
-Said = TypeVar("Said")
+EXAMPLE = "alice: connect web:80 as call"
 HERE = str(Path(__file__).parent)
 PROGRAM_SECONDS = 30.0  # how long `host.run` waits unless told
 _SECONDS = ("within", "for", "duration", "timeout")  # where a number is so many seconds
@@ -70,10 +69,11 @@ class LabUnderTest:
     def __init__(self, running: Lab, topology: Topology) -> None:
         self.running, self.topology = running, topology
         self.records: tuple[ScenarioRecord, ...] = ()
-        self._began = time.monotonic()
+        self._broken = False  # the infrastructure failed, and the test knows
         hosts = running.plan.hosts
-        self._reader = LiveReader((one.name for one in hosts), (one.name for one in hosts if one.run))
-        self._session = Session(running.another_channel, running.plan, Silent(), self._began)
+        people = Residents([one.name for one in hosts], [one.name for one in hosts if one.run])
+        self._reader = StepSession(people)
+        self._stepping = Stepping(running.another_channel, running.plan, Silent())
 
     @property
     def name(self) -> str:
@@ -93,7 +93,7 @@ class LabUnderTest:
     @property
     def steps(self) -> tuple[StepRecord, ...]:
         """Those of this test so far."""
-        return self._session.steps
+        return tuple(self._stepping.steps)
 
     def host(self, name: str) -> HostUnderTest:
         """A host or a router. Raises UsageError where there is none of that name."""
@@ -103,9 +103,10 @@ class LabUnderTest:
         """A step as in a lab file, `alice: connect web:80 as call`, also a mapping; of several steps
         (`parallel`) it is the last one's record. Fails the test where the step fails."""
         __tracebackhide__ = True
+        path, line = _caller()
         if isinstance(step, str):
-            return self._done(self._read(self._reader.text, step))
-        return self._done(self._read(self._reader.value, step))
+            return self._done(self._reader.read(step, None, line), path)
+        return self._done(self._reader.give(step, line), path)
 
     def expect(self, subject: Mapping[str, Any] | None = None, /, **fields: Any) -> ExpectationRecord:
         """What `expect:` of a lab file says: `expect(connection="alice.call", client="ESTABLISHED")`.
@@ -116,7 +117,9 @@ class LabUnderTest:
         __tracebackhide__ = True
         wanted = {**(subject or {}), **{_field(name): value for name, value in fields.items()}}
         timed = {name: _seconds(name, value) for name, value in wanted.items()}
-        return self._perform(self._read(self._reader.value, {"expect": timed})).expectations[-1]
+        path, line = _caller()
+        self._done(self._reader.give({"expect": timed}, line), path)
+        return self._stepping.expectations[-1]
 
     def run(self, scenario: str) -> ScenarioRecord:
         """A scenario of the lab file, by its name or label; all rows of its table. Fails the test unless it
@@ -153,12 +156,14 @@ class LabUnderTest:
     def said(self, host: str, text: str) -> StepRecord:
         """A host's step in the short form."""
         __tracebackhide__ = True
-        return self._done(self._read(partial(self._reader.said, host), text))
+        path, line = _caller()
+        return self._done(self._reader.read(text, host, line), path)
 
     def called(self, host: str, call: Mapping[str, Any]) -> StepRecord:
         """A host's step in the long form."""
         __tracebackhide__ = True
-        return self._done(self._read(self._reader.value, {host: call}))
+        path, line = _caller()
+        return self._done(self._reader.give({host: call}, line), path)
 
     def program(self, host: str, argv: Sequence[str], timeout: float) -> Ended:
         """A program in a host, to its end."""
@@ -167,47 +172,53 @@ class LabUnderTest:
         text = f"{host}: run {shlex.join(argv)}"
         step = Run(line=line, column=1, text=text, host=host, argv=tuple(argv), timeout=timeout)
         began = time.monotonic()
-        program = self._session.program(step)
+        program = self._stepping.program(step)
         code, output = program.code, program.output
         if program.timed_out or code is None:
             raise outcomes.LabFailure(f"FAIL: {text}: {program.why}\n{output}")
         return Ended(code, output, time.monotonic() - began)
 
-    def _read(self, read: Callable[[Said, str, int], Step], said: Said) -> Step:
+    def _done(self, read: ReadLine, path: str) -> StepRecord:
+        """Perform it. The last record of a step; of one that makes none (`note`, `expect`) what it says."""
         __tracebackhide__ = True
-        try:
-            return read(said, *_caller())
-        except LabError as error:
-            raise error.with_traceback(None) from None
-
-    def _done(self, step: Step) -> StepRecord:
-        """The last record of a step; of one that makes none (`note`, `expect`) only what it says."""
-        __tracebackhide__ = True
-        done = self._perform(step).steps
-        return done[-1] if done else StepRecord(text=step.text, line=step.line, began=0.0)
-
-    def _perform(self, step: Step) -> Performed:
-        __tracebackhide__ = True
-        try:
-            done = self._session.perform(step)
-        except StepFailed:
-            self._reader.undone(step)
-            raise outcomes.of_step(self.steps[-1], self.steps[:-1]) from None
-        except LabError as error:
-            raise error.with_traceback(None) from None
-        for one in done.expectations:
+        read.raise_if_bad(path)
+        if read.step is None:
+            raise UsageError(f"{path}:{read.number}: a step is empty", f"write it as `{EXAMPLE}`")
+        steps, expectations = len(self._stepping.steps), len(self._stepping.expectations)
+        self._perform(read.step)
+        for one in self._stepping.expectations[expectations:]:
             failure = outcomes.of_expectation(one, self.steps)
             if failure is not None:
                 raise failure
-        return done
+        nothing = StepRecord(text=read.step.text, line=read.number, began=0.0)
+        return (nothing, *self._stepping.steps[steps:])[-1]
+
+    def _perform(self, step: Step) -> None:
+        __tracebackhide__ = True
+        try:
+            self._stepping.do(step)
+        except StepFailed:
+            self._reader.failed(step)
+            raise outcomes.of_step(self.steps[-1], self.steps[:-1]) from None
+        except LabError as error:
+            self._broken = error.exit_code == 3
+            raise error.with_traceback(None) from None
 
     def close(self) -> None:
         """The test is over. Raises LabFailure for a step left running that failed, LabError where the lab
         cannot be put right."""
-        left = self._session.close()
-        mend(self.running, left.powered_off, left.ended_programs)
-        if left.failed:
-            raise outcomes.of_step(left.failed[0], self.steps)
+        before = len(self._stepping.steps)
+        try:
+            with self._stepping:
+                list(self._stepping.ended())
+            mend(self.running, self._stepping.powered_off, self._stepping.ended_programs)
+        except LabError:
+            if self._broken:
+                return
+            raise
+        failed = [one for one in self._stepping.steps[before:] if one.verdict != "pass"]
+        if failed:
+            raise outcomes.of_step(failed[0], self.steps)
 
 
 class HostUnderTest:

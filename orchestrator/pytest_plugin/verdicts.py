@@ -16,11 +16,20 @@ TROUBLE, UNKNOWN = "trouble", "unknown"
 ATTRIBUTE = "lab_verdict"  # of a report: text, so that it goes from pytest-xdist's workers to its controller
 
 
-def mark(report: pytest.TestReport, error: BaseException) -> None:
-    """Note in a failed report what kind of failure it is."""
-    kind = kind_of(error)
-    if kind and report.failed:
+def mark(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Note in a failed report what kind of failure it is. Why a lab did not come up is told without the way
+    through this package."""
+    kind = kind_of(excinfo.value)
+    if kind:
         setattr(report, ATTRIBUTE, kind)
+    if isinstance(excinfo.value, LabError) and all(_is_ours(entry) for entry in excinfo.traceback):
+        report.longrepr = excinfo.getrepr(style="value")
+
+
+def _is_ours(entry: Any) -> bool:
+    """No code of the user's, nor of anyone's whom they would have to ask."""
+    name = str(entry.frame.f_globals.get("__name__", "")).partition(".")[0]
+    return name in ("orchestrator", "_pytest", "pluggy", "contextlib")
 
 
 def kind_of(error: BaseException) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from collections.abc import Mapping as Values
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.errors import TopologyError
 from orchestrator.model.steps import Call, Step
 from orchestrator.read.calls import DROPPED_IF_IT_FAILS
 from orchestrator.read.check import check
 from orchestrator.read.findings import Findings, Found
+from orchestrator.read.given import mapping_of
 from orchestrator.read.names import Names
 from orchestrator.read.nodes import At, Mapping, Node, Scalar, Sequence, compose
 from orchestrator.read.people import People
@@ -66,12 +67,21 @@ class StepSession:
         """What is open, and which steps there are."""
         return self._reader.names
 
-    def read(self, line: str, host: str | None = None) -> ReadLine:
-        """One line, as a step of `host` (else the session's own) where it names none itself."""
-        self._number += 1
+    def read(self, line: str, host: str | None = None, number: int | None = None) -> ReadLine:
+        """One line, as a step of `host` (else the session's own) where it names none itself. `number`: which
+        line it is, where that is no matter of counting."""
+        self._number = number or self._number + 1
         said = _without_comment(line)
         self._source.add(self._number, said)
-        node = self._node(said, host or self.host)
+        return self._read(self._node(said, host or self.host))
+
+    def give(self, step: Values[str, Any], number: int | None = None) -> ReadLine:
+        """One step in the long form, by a program: `{"alice": {"send": "call", "text": "a: b"}}`."""
+        self._number = number or self._number + 1
+        self._source.add(self._number, "")
+        return self._read(mapping_of(step, self._number))
+
+    def _read(self, node: Mapping | None) -> ReadLine:
         kept = None if node is None else check(node, STEP, "a step", self._findings)
         step = self._reader.step(kept) if isinstance(kept, Mapping) and kept.entries else None
         mistakes = self._findings.take()

@@ -112,12 +112,11 @@ def _scenario(
 class StepReader:
     """Reads the steps of one performance of a scenario, in order: names live from step to step."""
 
-    def __init__(self, people: People, reading: Reading, names: Names | None = None) -> None:
-        """`names`: those of the steps that were read before, by another reader."""
+    def __init__(self, people: People, reading: Reading) -> None:
         self.people = people
         self.reading = reading
         self.findings = reading.findings
-        self.names = Names(reading.findings) if names is None else names
+        self.names = Names(reading.findings)
         self.calls = CallReader(people, self.names, reading.findings)
         self.expects = ExpectReader(self.calls, reading)
         self._depth = 0

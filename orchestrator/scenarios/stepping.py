@@ -10,10 +10,11 @@ from typing import Any
 from orchestrator.errors import LabError
 from orchestrator.model.plan import Plan
 from orchestrator.model.runs import ExpectationRecord, StepRecord
-from orchestrator.model.steps import Step
+from orchestrator.model.steps import Run, Step
 from orchestrator.scenarios import perform
 from orchestrator.scenarios.calls import StepFailed
 from orchestrator.scenarios.perform import Performer
+from orchestrator.scenarios.programs import Program
 from orchestrator.scenarios.run import Open, release, staged
 
 MOST_FOLLOWED = 200  # hosts whose logs are followed, in the plan's order
@@ -49,6 +50,18 @@ class Stepping:
         the lab fails."""
         self._performer.stop.clear()
         self._performer.perform((step,), "steps")
+
+    def program(self, step: Run) -> Program:
+        """A program in a host, to its end or to its timeout, whatever its exit code is."""
+        program = Program(self._stage.requests, step)
+        self._performer.stop.clear()
+        try:
+            program.wait(self._performer.stop)
+        except BaseException:
+            program.end()
+            raise
+        self._stage.ledger.did(step.host, f"{step.text}: exit {program.code}")
+        return program
 
     def interrupt(self) -> None:
         """End the step that is being performed, from another thread; see Performer.interrupt."""
