@@ -188,7 +188,7 @@ def test_usage(lab: Commands, arguments: list[str], words: str) -> None:
 
 
 def rows(lab: Commands) -> int:
-    """Connections that have a descriptor, and listeners."""
+    """Ends of connections that have a descriptor, and listeners."""
     listeners: list[Any] = lab.good("conns", "--listeners", "--json").json["listeners"]
     ends = [end for row in lab.conns() for end in (row["client"], row["server"]) if end]
     return len(listeners) + len([end for end in ends if end["state"] != "TIME_WAIT"])
@@ -197,7 +197,7 @@ def rows(lab: Commands) -> int:
 def in_the_middle(lab: Commands, *arguments: str) -> Any:
     """A `lab run long` that has come to its last step."""
     process = lab.start("run", "long", *arguments)
-    eventually(lambda: rows(lab) == 2, 30)  # the listener and the connection
+    eventually(lambda: rows(lab) == 3, 30)  # the listener, and both ends of the connection
     time.sleep(0.3)
     return process
 
