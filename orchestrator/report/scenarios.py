@@ -13,7 +13,7 @@ from orchestrator.model.runs import (
     StepRecord,
     Verdict,
 )
-from orchestrator.model.steps import Scenario
+from orchestrator.model.steps import Parallel, Repeat, Scenario, Step
 from orchestrator.report.harmless import harmless, width
 from orchestrator.report.layout import Style, paint
 
@@ -44,6 +44,13 @@ def step(record: StepRecord, style: Style, *, said: bool = True) -> Iterator[str
         yield paint(f"      {harmless(line)}", "cyan", style)
     if len(record.changed) > _MOST_ROWS:
         yield f"      … {len(record.changed)} rows changed"
+
+
+def to_come(step: Step, style: Style) -> Iterator[str]:
+    """A step that is about to be performed; of a `parallel` all of its steps."""
+    yield paint(f"  {harmless(step.text)}", "bold", style)
+    for one in step.steps if isinstance(step, Parallel | Repeat) else ():
+        yield from (f"  {line}" for line in to_come(one, style))
 
 
 def _said(text: str) -> str:

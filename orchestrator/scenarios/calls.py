@@ -79,8 +79,11 @@ class Calls:
         """Those that still wait end with EINTR: they are answered when this returns. An agent that does not
         answer keeps them."""
         end = {"do": "interrupt", "of": calls.label}
-        with contextlib.suppress(TimeoutError, LabError):
-            self._requests.begin("call", host=calls.step.host, scoped=True, call=end).answer(INTERRUPTING)
+        deadline = time.monotonic() + INTERRUPTING
+        ending = self._requests.begin("call", host=calls.step.host, scoped=True, call=end)
+        for one in (ending, *calls.pending):
+            with contextlib.suppress(TimeoutError, LabError):
+                one.answer(max(0.0, deadline - time.monotonic()))
 
     def _foresee(self, step: Call, message: dict[str, Any]) -> None:
         """A connect under way has a row long before it is answered."""

@@ -41,7 +41,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
 
-    def expect(self, pattern: str, seconds: float = 60) -> str:
+    def expect(self, pattern: str, seconds: float = 20) -> str:
         """Read until it is there; what was read is used up to its end."""
         deadline = time.monotonic() + seconds
         while not (found := re.search(pattern, self.seen)):
