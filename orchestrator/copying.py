@@ -1,25 +1,33 @@
 """`lab cp`: files and folders between this computer and a host.
 
 What a host says about its files is hostile: a name may not lead out of the destination, a link is never
-written through, no file is set-user-id or a device. A link is made only where it stays inside the copy.
+written through, no file is set-user-id or a device. A link is made only where it stays inside the copy. A
+file's size is announced, held to, and bounded: a host does not fill this computer's disk.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import posixpath
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from orchestrator.errors import AgentError, LabError, UsageError
+from orchestrator.errors import AgentError, PathError, UsageError
 from orchestrator.fanout import Request, ask_all, raise_first
 from orchestrator.lab import Lab
-from orchestrator.wire import CHUNK, Channel
+from orchestrator.wire import CHUNK, Channel, Frame
 
 PERMISSIONS = 0o777  # of what comes from a host: no set-user-id, no sticky bit
+LIMIT = 1 << 30  # bytes of one copy from a host, unless more are allowed
+MAX_UNSIZED = 16 << 20  # bytes of a file that is announced as empty, as those of /proc are
+ROOM = 64 << 20  # bytes that stay free on this computer
+_NUMBERS = itertools.count()
 RESERVED = frozenset('<>:"|?*\\')  # in names on Windows: a drive, a stream, another separator
 
 
@@ -52,10 +60,10 @@ def place(text: str, hosts: list[str]) -> Place:
     return Place(host, posixpath.join("/", path or "root"))
 
 
-def copy(lab: Lab, source: Place, target: Place, say: Callable[[str], None]) -> int:
-    """Copy a file, or a folder with all in it; how many files were copied."""
+def copy(lab: Lab, source: Place, target: Place, say: Callable[[str], None], limit: int = LIMIT) -> int:
+    """Copy a file, or a folder with all in it; how many files were copied. `limit`: bytes from a host."""
     if source.host is not None and target.host is None:
-        return Fetch(lab.channel, source.host, say).copy(source.path, target.path)
+        return Fetch(lab.channel, source.host, say, limit).copy(source.path, target.path)
     if source.host is None and target.host is not None:
         return send(lab.channel, source.path, target.host, target.path, say)
     raise UsageError("one side of a copy is on this computer, the other is HOST:PATH")
@@ -145,26 +153,23 @@ def _mode(source: Path, otherwise: int) -> int:
 
 
 def is_folder(channel: Channel, host: str, path: str) -> bool:
-    """Whether a path of a host is a folder. A file is the only entry of its own listing, named ""."""
-    request = channel.ask("list", host=host, path=path)
-    folder = True
+    """Whether a path of a host is a folder."""
     try:
-        for message, _ in channel.parts(request):
-            entries = message.get("part", {}).get("entries", [])
-            folder = folder and not any(isinstance(e, dict) and e.get("path") == "" for e in entries)
-    except LabError:  # it is not there, or too large to list: then it is a folder, and cp's put will say so
+        found = channel.call("list", host=host, path=path, itself=True).get("entries")
+    except PathError:  # it is not there
         return False
-    return folder
+    return isinstance(found, list) and any(isinstance(e, dict) and e.get("kind") == "dir" for e in found)
 
 
 # From a host ----------------------------------------------------------------------------------------------
 
 
 class Fetch:
-    """A copy from a host."""
+    """A copy from a host. One that breaks a rule ends the channel, and with it what is under way."""
 
-    def __init__(self, channel: Channel, host: str, say: Callable[[str], None]) -> None:
+    def __init__(self, channel: Channel, host: str, say: Callable[[str], None], limit: int = LIMIT) -> None:
         self.channel, self.host, self.say = channel, host, say
+        self.limit = self.left = limit
 
     def copy(self, path: str, target: str) -> int:
         """A file or folder to this computer; how many files."""
@@ -205,23 +210,53 @@ class Fetch:
     def file(self, path: str, goal: Path, root: Path) -> None:
         """One file. What was there under its name is replaced, never written through."""
         unlinked_above(goal, root)
-        request = self.channel.ask("get", host=self.host, path=path)
-        file = None
-        mode = 0o644
+        parts = self.channel.parts(self.channel.ask("get", host=self.host, path=path))
         try:
-            for message, data in self.channel.parts(request):
-                if file is None:
-                    file = _create(goal)
-                file.write(data)
-                if isinstance(told := message.get("ok", {}).get("mode"), int):
-                    mode = told
+            most = self.allowed(path, next(parts), goal)
+            self.receive(path, goal, parts, most)
+        except (AgentError, UsageError) as error:
+            if not isinstance(error, PathError):
+                self.channel.close()
+            raise
+
+    def allowed(self, path: str, first: Frame, goal: Path) -> int:
+        """How many bytes of a file may come, by what its host announces of it. Raises UsageError for too
+        many.
+        """
+        announced = (first.message.get("part") or {}).get("size")
+        if not isinstance(announced, int) or announced < 0 or first.data:
+            raise AgentError(f"{self.host} does not say how large {path} is")
+        if announced > self.left:
+            text = f"{self.host}:{path} has {announced} bytes: the copy would be larger than {self.limit}"
+            raise UsageError(text, "`--limit` allows more")
+        if announced > _free(goal.parent) - ROOM:
+            raise UsageError(f"{self.host}:{path} has {announced} bytes: there is no room for it here")
+        return announced or min(MAX_UNSIZED, self.left)
+
+    def receive(self, path: str, goal: Path, parts: Iterator[Frame], most: int) -> None:
+        """Write what comes of a file beside its place, then put it there: one that breaks off leaves what
+        was there before.
+        """
+        mode, got = 0o644, 0
+        beside = goal.with_name(f".lab-{os.getpid()}-{next(_NUMBERS)}")
+        try:
+            with _create(beside) as file:
+                for message, data in parts:
+                    got += len(data)
+                    if got > most:
+                        raise AgentError(f"{self.host} sends more of {path} than it announced, or may")
+                    file.write(data)
+                    if isinstance(told := (message.get("ok") or {}).get("mode"), int):
+                        mode = told
+            if sys.platform != "win32":
+                beside.chmod(mode & PERMISSIONS & ~_umask())
+            beside.replace(goal)
         except OSError as error:
             raise UsageError(f"{goal}: {error.strerror}") from error
         finally:
-            if file is not None:
-                file.close()
-        if sys.platform != "win32":
-            goal.chmod(mode & PERMISSIONS & ~_umask())
+            with contextlib.suppress(OSError):
+                beside.unlink()
+        self.left -= got
 
     def link(self, entry: Entry, goal: Path, root: Path) -> None:
         """A link that stays inside the copy; another is left out."""
@@ -294,11 +329,16 @@ def make_folder(path: Path, root: Path) -> None:
 
 
 def _create(path: Path) -> Any:
-    """A new file of that name, in place of one that was there; never what a link there leads to."""
-    if path.is_symlink() or path.exists():
-        path.unlink()
+    """A new file of that name; never one that is there, nor what a link there leads to."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, 0o600), "wb")
+
+
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:  # it is not there: making the file says so
+        return sys.maxsize
 
 
 def _umask() -> int:

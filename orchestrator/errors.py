@@ -13,8 +13,10 @@
     │   ├── MachineUnreachable     3
     │   └── CommandFailed          3
     ├── DaemonError                3     the daemon of a lab is gone, or speaks another version
+    │   ├── DaemonGone             3     … its channel has ended
     │   └── ProtocolError          3     bytes that are no frame, or one beyond its bounds
     ├── AgentError                 3     an agent refused what it was told
+    │   ├── PathError              2     a path on a host is not there, or is not what it was named as
     │   └── AgentGone              3     … or is gone, or does not answer
     └── ObservationError           3     what was to be seen could not be seen
 
@@ -99,6 +101,10 @@ class DaemonError(LabError):
     """The daemon of a lab is gone, or speaks another version."""
 
 
+class DaemonGone(DaemonError):
+    """The channel to the daemon of a lab has ended, or cannot be written to any more."""
+
+
 class ProtocolError(DaemonError):
     """Bytes that are no frame, or a frame beyond its bounds."""
 
@@ -109,6 +115,12 @@ class AgentError(LabError):
 
 class AgentGone(AgentError):
     """An agent is gone, or does not answer."""
+
+
+class PathError(AgentError):
+    """A path on a host is not there, or is not what it was named as: a folder, a device, a link's loop."""
+
+    exit_code = 2
 
 
 class ObservationError(LabError):

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from orchestrator import wire
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Found, Progress
 from orchestrator.errors import DaemonError, EngineUnavailable, LabError, NoSuchLab, UsageError
 from orchestrator.model.plan import LabKey, Plan, PlannedHost
-from orchestrator.owner import locked, owner
+from orchestrator.owner import at_work, locked, owner
 from orchestrator.wire import Channel, Frame
 
 if TYPE_CHECKING:
@@ -94,12 +93,17 @@ class Lab:
         """Every listening socket."""
         return self.observe().joined.listeners
 
-    def exec(self, host: str, argv: Sequence[str], *, tty: bool = False) -> int:
-        """Run a program in a host with our own standard streams; its exit code."""
+    def exec(self, host: str, argv: Sequence[str], *, tty: bool = False, say: Progress = quiet) -> int:
+        """Run a program in a host with our own standard streams; its exit code. What is no program ends
+        with 127 or 126, as in a shell, and `say` is told why.
+        """
         from orchestrator import terminal
 
         self.host(host)
-        return terminal.run(self.channel, host, argv, tty=tty)
+        ended = terminal.run(self.channel, host, argv, tty=tty)
+        if ended.failed:
+            say(f"{host}: {ended.failed}")
+        return ended.code
 
     def call(self, host: str, call: dict[str, Any]) -> dict[str, Any]:
         """One call of the host's agent, see agent/calls.py."""
@@ -115,7 +119,7 @@ class Lab:
     def down(self, say: Progress = quiet) -> None:
         """Remove the lab and all that belongs to it."""
         self.channel.close()
-        with locked(self.key.name, say):
+        with locked(self.key.name, say, "removing"):
             self.engine.remove(self.key, say)
 
     def close(self) -> None:
@@ -131,7 +135,7 @@ class Lab:
 
 def deployed(channel: Channel) -> Plan | None:
     """The plan of what runs; None where `up` was not completed. Raises DaemonError for another version."""
-    hello = channel.call("hello", version=wire.VERSION)
+    hello = channel.hello()
     if hello.get("state") != "running":
         return None
     value = channel.call("plan").get("plan")
@@ -147,7 +151,9 @@ def deployed(channel: Channel) -> Plan | None:
 
 
 def all_found() -> tuple[list[Found], list[LabError]]:
-    """Every lab of this user on every engine, and the errors of engines that could not be asked."""
+    """Every lab of this user on every engine, and the errors of engines that could not be asked. One that is
+    not complete is what the command does that is at work on it.
+    """
     found: list[Found] = []
     errors: list[LabError] = []
     for name in registry.REAL:
@@ -157,7 +163,12 @@ def all_found() -> tuple[list[Found], list[LabError]]:
             continue
         except LabError as error:
             errors.append(error)
+    found = [one if one.state == "running" else _with_work(one) for one in found]
     return sorted(found, key=lambda lab: (lab.key, lab.engine)), errors
+
+
+def _with_work(found: Found) -> Found:
+    return msgspec.structs.replace(found, state=at_work(found.key.name) or found.state)
 
 
 def hint_of_others() -> str:

@@ -5,13 +5,12 @@ Tables of many hosts are not read at one instant, so an end is called missing on
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from orchestrator.garbage import no_collection
 from orchestrator.join import looks
 from orchestrator.join.connections import Joined, join
 from orchestrator.join.snapshot import HostTables, read_part
@@ -77,15 +76,3 @@ def observe(channel: Channel, plan: Plan, *, holders: bool = True, everything: b
     if records:
         channel.call("remember", records)
     return Observation(joined=joined, taken=seen.taken, not_observed=seen.not_observed)
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """Rows hold no cycles, and looking for some among 200,000 of them takes a third of the join's time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -12,10 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from orchestrator.errors import DaemonError, UsageError
 
+Doing = Literal["starting", "changing", "removing"]
 LOCK_PATIENCE = 120.0  # seconds that a command waits for another one on the same lab
 
 
@@ -70,15 +71,19 @@ def _is_ours(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def locked(name: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Only one command at a time changes lab `name` of this user; says when it has to wait.
+def locked(name: str, say: Callable[[str], None], doing: Doing = "changing") -> Iterator[None]:
+    """Only one command at a time changes lab `name` of this user; says when it has to wait. `doing`: what
+    others are told meanwhile, see `at_work`.
 
     The lock ends with the process; its file is removed at the end, or by the next command
     when this one is killed.
     """
-    path = state_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+    path = _lock_file(name)
     handle = _acquire(path, name, say)
     try:
+        handle.truncate(0)
+        handle.write(doing)
+        handle.flush()
         yield
     finally:
         if sys.platform != "win32":  # there an open file cannot be removed
@@ -86,9 +91,29 @@ def locked(name: str, say: Callable[[str], None]) -> Iterator[None]:
         handle.close()
 
 
+def at_work(name: str) -> Doing | None:
+    """What a command that is alive does to lab `name` of this user; None where there is none."""
+    try:
+        handle = _lock_file(name).open("r+")
+    except OSError:
+        return None
+    with handle:
+        if _try_lock(handle):
+            return None
+        try:
+            said = handle.read(20)
+        except OSError:  # Windows: what is locked cannot be read
+            said = ""
+    return next((one for one in get_args(Doing) if one == said), "changing")
+
+
+def _lock_file(name: str) -> Path:
+    return state_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+
+
 def _acquire(path: Path, name: str, say: Callable[[str], None]) -> Any:
     deadline = time.monotonic() + LOCK_PATIENCE
-    waiting = False
+    tries = 0
     while True:
         handle = path.open("a+")
         if _try_lock(handle) and _is_still(path, handle):
@@ -98,9 +123,9 @@ def _acquire(path: Path, name: str, say: Callable[[str], None]) -> Any:
             raise DaemonError(
                 f"another command has been at work on lab {name} for long", "end it, then try again"
             )
-        if not waiting:
+        tries += 1
+        if tries == 2:  # the first time it may have been one that only looked
             say(f"waiting for another command that is at work on lab {name}")
-        waiting = True
         time.sleep(0.05)
 
 

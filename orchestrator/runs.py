@@ -11,6 +11,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -125,10 +126,10 @@ def keep(record: RunRecord, topology: Topology, document: str) -> Path:
     """A folder for the run: its document and the lab file. The oldest runs of the lab go. Raises UsageError
     where the folder cannot be written."""
     base = state_folder() / "runs" / record.lab
-    name = time.strftime("%Y%m%d-%H%M%S")
+    folder = base / datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # sorted by name they are sorted by age
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = _fresh(base, name)
+        folder.mkdir(mode=0o700)
         (folder / DOCUMENT).write_text(document, encoding="utf-8")
         with contextlib.suppress(
             OSError
@@ -141,12 +142,3 @@ def keep(record: RunRecord, topology: Topology, document: str) -> Path:
     for old in sorted(base.iterdir())[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
-
-
-def _fresh(base: Path, name: str) -> Path:
-    for number in range(1000):
-        folder = base / (f"{name}-{number}" if number else name)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-            return folder
-    raise FileExistsError(f"{base / name} and 999 more are there")

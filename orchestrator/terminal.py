@@ -15,20 +15,28 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.errors import AgentError, LabError
 from orchestrator.wire import CHUNK, Channel
 
 FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")  # those whose numbers are the same everywhere
 PATIENCE = 3  # Ctrl-C so many times gives up on a program that does not heed it
+MOST_SAID = 4000  # characters of what a host says of its failure
 SIGNALED = 128  # a program that signal n ended has exit code 128 + n, as a shell says it
+
+
+class Ending(NamedTuple):
+    """How a program ended: its exit code, and why it never began (127: not found, 126: not a program)."""
+
+    code: int
+    failed: str = ""
 
 
 def run(
     channel: Channel, host: str, argv: Sequence[str], *, env: dict[str, str] | None = None, tty: bool
-) -> int:
-    """Run `argv` in the host with our standard streams; its exit code. The channel is used up by it."""
+) -> Ending:
+    """Run `argv` in the host with our standard streams, to its end. The channel is used up by it."""
     size = list(window_size()) if tty else None
     term = os.environ.get("TERM", "xterm") if tty else ""
     request = channel.ask("exec", host=host, argv=list(argv), env=env or {}, tty=size, term=term)
@@ -36,21 +44,21 @@ def run(
         return _pass_output(channel, request)
 
 
-def _pass_output(channel: Channel, request: int) -> int:
+def _pass_output(channel: Channel, request: int) -> Ending:
     for message, data in channel.parts(request):
         if "ok" in message:
-            return exit_code(message["ok"])
+            return ending(message["ok"])
         stream = message.get("part", {}).get("stream")
         _write(2 if stream == "err" else 1, data)
     raise AgentError("the program's end was not told")
 
 
-def exit_code(value: Any) -> int:
-    """What a daemon says of a program's end, as an exit code of ours."""
+def ending(value: Any) -> Ending:
+    """What a daemon says of a program's end, with an exit code of ours."""
     code = value.get("exit") if isinstance(value, dict) else None
     if not isinstance(code, int):
         raise AgentError("the program's exit code was not told")
-    return SIGNALED - code if code < 0 else code
+    return Ending(SIGNALED - code if code < 0 else code, str(value.get("failed") or "")[:MOST_SAID])
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -33,6 +33,7 @@ MAX_BYTES = 512 << 20  # a table of 3 million sockets
 AGENT_MAX_JSON = 1 << 20
 AGENT_MAX_BYTES = 1 << 20
 _LEFT = "`lab status` shows what is left; `lab down` removes it"
+HELLO_SECONDS = 30.0  # that a busy daemon may take for its first answer
 CHUNK = 256 << 10  # how much of a file or stream goes into one frame
 
 Message = dict[str, Any]
@@ -50,6 +51,7 @@ class Stream(Protocol):
 
     def sendall(self, data: bytes, /) -> None: ...
     def recv(self, size: int, /) -> bytes: ...
+    def settimeout(self, seconds: float | None, /) -> None: ...
     def close(self) -> None: ...
 
 
@@ -101,7 +103,7 @@ class Decoder:
 
 
 def read_exactly(stream: Stream, size: int) -> bytes:
-    """`size` bytes, or DaemonError at an early end."""
+    """`size` bytes, or DaemonGone at an early end."""
     buffer = bytearray(size)
     view = memoryview(buffer)
     into: Callable[[memoryview], int] | None = getattr(stream, "recv_into", None)
@@ -112,7 +114,7 @@ def read_exactly(stream: Stream, size: int) -> bytes:
         except ConnectionError:  # it went away with something of ours unread
             count = 0
         if not count:
-            raise errors.DaemonError("the daemon of the lab is gone", _LEFT)
+            raise errors.DaemonGone("the daemon of the lab is gone", _LEFT)
         got += count
     return bytes(buffer)
 
@@ -125,7 +127,7 @@ def _receive(stream: Stream, into: memoryview) -> int:
 
 
 def read_frame(stream: Stream, max_json: int = MAX_JSON, max_bytes: int = MAX_BYTES) -> Frame:
-    """The next frame, blocking. Raises DaemonError at the end of the stream, ProtocolError for a bad one."""
+    """The next frame, blocking. Raises DaemonGone at the end of the stream, ProtocolError for a bad one."""
     body, data = lengths(read_exactly(stream, HEADER.size), max_json, max_bytes)
     text = read_exactly(stream, body)
     return decode(text, read_exactly(stream, data) if data else b"")
@@ -157,6 +159,20 @@ class Channel:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._last = 0
+
+    def hello(self, seconds: float = HELLO_SECONDS) -> Message:
+        """Who the daemon is. Raises DaemonError for one of another version, and for one that does not say
+        so in time: a stopped daemon must not stop us.
+        """
+        self.stream.settimeout(seconds)
+        try:
+            said = self.call("hello", version=VERSION)
+        except TimeoutError as error:
+            raise errors.DaemonError(
+                f"the daemon of the lab does not answer within {seconds:.0f} s", _LEFT
+            ) from error
+        self.stream.settimeout(None)
+        return said
 
     def ask(self, op: str, data: bytes = b"", **arguments: Any) -> int:
         """Send a request; its id."""
@@ -207,7 +223,7 @@ class Channel:
         try:
             self.stream.sendall(encode(message, data))
         except OSError as error:
-            raise errors.DaemonError("the daemon of the lab is gone", _LEFT) from error
+            raise errors.DaemonGone("the daemon of the lab is gone", _LEFT) from error
 
     def __enter__(self) -> Channel:
         return self

@@ -32,16 +32,19 @@ class Execs:
         self.running: set[Exec] = set()
 
     def start(self, request: Request) -> None:
-        """Start one; its request is answered when it ends."""
+        """Start one; its request is answered when it ends, or at once where there is no such program."""
         if len(self.running) >= MAX_EXECS:
             raise errors.AgentError(f"{MAX_EXECS} execs are under way already")
         what, tty = spawn.program(request.message), request.message.get("tty")
         what.term = str(request.message.get("term") or "xterm") if tty else None
         one = Exec(self, request)
-        if tty:
-            one.start_on_terminal(what, int(tty[0]), int(tty[1]), self._before_exec)
-        else:
-            one.start_on_pipes(what, self._before_exec)
+        try:
+            if tty:
+                one.start_on_terminal(what, int(tty[0]), int(tty[1]), self._before_exec)
+            else:
+                one.start_on_pipes(what, self._before_exec)
+        except spawn.NotExecuted as error:
+            return request.ok({"exit": error.exit, "signal": None, "failed": str(error)})
         self.running.add(one)
 
     def kill_all(self) -> None:

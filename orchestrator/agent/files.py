@@ -18,7 +18,10 @@ from orchestrator.agent.poll import Loop
 from orchestrator.agent.requests import Request, guarded
 
 MAX_ENTRIES = 100_000
-_PAGE = 500  # entries of a folder in one part
+MAX_UNSIZED = 16 << 20  # bytes of a file that says it is empty, as those of /proc do
+_PAGE = 500  # entries of a folder in one part …
+_PAGE_BYTES = wire.AGENT_MAX_JSON // 2  # … and bytes, whatever its names are
+_ESCAPED = 12  # bytes of JSON that one character may take: two escapes
 _SAFE = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -65,16 +68,20 @@ class _Put:
 
 
 class Get:
-    """A file that is being read, as fast as its window allows."""
+    """A file that is being read, as fast as its window allows. Its size is said first, and no more is sent:
+    what is appended meanwhile is not part of it.
+    """
 
     def __init__(self, loop: Loop, request: Request) -> None:
         self._loop = loop
         self._request = request
         self._fd = _open(_path(request), os.O_RDONLY)
-        self._size = 0
-        self._mode = stat.S_IMODE(os.fstat(self._fd).st_mode)
+        about = os.fstat(self._fd)
+        self._size, self._announced = 0, about.st_size
+        self._mode = stat.S_IMODE(about.st_mode)
         request.on_cancel, request.on_credit = self._close, self._continue
         self._scheduled = False
+        request.part({"size": self._announced})
         self._continue()
 
     def _continue(self) -> None:
@@ -87,7 +94,7 @@ class Get:
         if self._fd < 0:
             return
         try:
-            data = os.read(self._fd, min(wire.CHUNK, self._request.window))
+            data = os.read(self._fd, min(wire.CHUNK, self._request.window, self._left()))
         except OSError:
             self._close()
             raise
@@ -95,8 +102,14 @@ class Get:
             self._close()
             return self._request.ok({"size": self._size, "mode": self._mode})
         self._size += len(data)
+        if not self._announced and self._size > MAX_UNSIZED:
+            self._close()
+            raise errors.AgentError(f"it says it is empty and holds more than {MAX_UNSIZED} bytes")
         self._request.part({}, data)
         self._continue()
+
+    def _left(self) -> int:
+        return self._announced - self._size if self._announced else MAX_UNSIZED
 
     def _close(self) -> None:
         if self._fd >= 0:
@@ -110,14 +123,16 @@ class List:
     def __init__(self, loop: Loop, request: Request) -> None:
         self._loop = loop
         self._request = request
-        self._entries = entries(_path(request))
+        path = _path(request)
+        self._entries = itself(path) if request.message.get("itself") else entries(path)
+        self._left: dict[str, Any] | None = None  # for the next page
         self._count = 0
         self._page()
 
     def _page(self) -> None:
         if not self._request.open:
             return
-        page = list(itertools.islice(self._entries, _PAGE))
+        page = list(self._next_page())
         self._count += len(page)
         if self._count > MAX_ENTRIES:
             raise errors.AgentError(f"the folder has more than {MAX_ENTRIES} entries")
@@ -126,6 +141,24 @@ class List:
             self._loop.soon(lambda: guarded(self._request, self._page))
         else:
             self._request.ok({"count": self._count})
+
+    def _next_page(self) -> Iterator[dict[str, Any]]:
+        """As many as one frame surely holds."""
+        first, self._left = self._left, None
+        room = _PAGE_BYTES
+        for number, entry in enumerate(itertools.chain([first] if first else [], self._entries), 1):
+            room -= 200 + _ESCAPED * (len(entry["path"]) + len(entry["target"] or ""))
+            if room < 0 and number > 1:
+                self._left = entry
+                return
+            yield entry
+            if number == _PAGE:
+                return
+
+
+def itself(path: str) -> Iterator[dict[str, Any]]:
+    """The file or folder of that path alone; a link there is followed."""
+    yield _entry("", path, os.stat(path))
 
 
 def entries(root: str) -> Iterator[dict[str, Any]]:
@@ -160,7 +193,7 @@ def mkdir(request: Request) -> None:
 def _path(request: Request) -> str:
     path = request.message.get("path")
     if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
-        raise errors.AgentError(f"{path!r} is no absolute path")
+        raise errors.PathError(f"{path!r} is no absolute path")
     return path
 
 
@@ -173,7 +206,7 @@ def _open(path: str, flags: int, mode: int = 0o644) -> int:
     os.close(fd)
     if stat.S_ISDIR(kind):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    raise errors.AgentError(f"{path}: not a regular file")
+    raise errors.PathError(f"{path}: not a regular file")
 
 
 def _cut(fd: int, size: int) -> None:

@@ -12,6 +12,7 @@ the other requests of the host.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 
@@ -21,6 +22,10 @@ from orchestrator.agent.poll import Loop
 WINDOW = 1 << 20  # bytes under way in one direction of one stream
 MAX_REQUESTS = 4096  # under way at once
 _RECEIVE = 256 << 10
+_OF_PATHS = frozenset(  # what errno(3) says of a path that was named, and of nothing else
+    getattr(errno, name)
+    for name in ("ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "EACCES", "EPERM", "EROFS", "ELOOP", "ENAMETOOLONG")
+)
 
 
 class Request:
@@ -57,6 +62,9 @@ class Request:
         """The answer is an error."""
         self._end({"id": self.id, "error": wire.error_message(as_agent_error(error))}, b"")
 
+    def flush(self) -> None:
+        """Send answers that wait for others (agent/many.py); here none does."""
+
     def receive(self, message: wire.Message, data: bytes) -> None:
         """Credit, input, or the end of interest, as they came over the channel."""
         if "cancel" in message:
@@ -86,8 +94,9 @@ def as_agent_error(error: BaseException) -> errors.LabError:
     if isinstance(error, errors.LabError):
         return error
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return errors.AgentError(f"{where}{error.strerror}")
+        if error.filename and error.errno in _OF_PATHS:
+            return errors.PathError(f"{error.filename}: {error.strerror}")
+        return errors.AgentError(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     if isinstance(error, KeyError):
         return errors.AgentError(f"the request lacks {error}")
     return errors.AgentError(f"{type(error).__name__}: {error}")

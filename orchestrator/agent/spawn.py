@@ -19,8 +19,22 @@ BeforeExec = Callable[[], None]
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIOCGPTPEER = 0x5441  # asm-generic/ioctls.h: the slave of a master, without a look-up in /dev/pts
 TIOCSPTLCK = 0x40045431  # asm-generic/ioctls.h
-_FAILURE = struct.Struct("i")
+_FAILURE = struct.Struct("i?")  # errno; was it exec itself that failed?
 _OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+class NotExecuted(OSError):
+    """The program itself cannot be run: it is not there, or is no program. All else was in order."""
+
+    @property
+    def exit(self) -> int:
+        """What a shell ends with then (POSIX, 2.8.2): 127 where it is not found, else 126."""
+        return 127 if self.errno == errno.ENOENT else 126
+
+    def __str__(self) -> str:
+        """As a shell says it."""
+        found = self.errno != errno.ENOENT or "/" in self.filename
+        return f"{self.filename}: {self.strerror if found else 'not found'}"
 
 
 @dataclass(kw_only=True)
@@ -68,7 +82,8 @@ def program(ask: Mapping[str, object]) -> Program:
 def spawn(what: Program, stdio: Sequence[int], before_exec: BeforeExec | None, terminal: bool = False) -> int:
     """Start it with these three descriptors, in a session of its own; its pid.
 
-    Raises AgentError with the reason when it cannot be: the child reports it over a pipe that exec closes.
+    Raises NotExecuted or AgentError with the reason when it cannot be: the child reports it over a pipe that
+    exec closes.
     """
     identity = _identity(what.user)
     read, write = os.pipe()
@@ -85,7 +100,9 @@ def spawn(what: Program, stdio: Sequence[int], before_exec: BeforeExec | None, t
             os.close(write)
     if report:
         os.waitpid(pid, 0)
-        number = _FAILURE.unpack(report)[0]
+        number, executing = _FAILURE.unpack(report)
+        if executing:
+            raise NotExecuted(number, os.strerror(number), what.argv[0])
         raise errors.AgentError(f"{what.argv[0]}: {os.strerror(number)}")
     return pid
 
@@ -124,6 +141,7 @@ def kill_group(pid: int, number: int) -> None:
 
 
 def _child(what: Program, identity: _Identity, stdio: Sequence[int], extra: _Extra) -> NoReturn:
+    executing = False
     try:
         os.setsid()
         signals.reset()
@@ -136,11 +154,12 @@ def _child(what: Program, identity: _Identity, stdio: Sequence[int], extra: _Ext
         _become(identity)
         os.umask(0o022)
         _go_to(what.cwd, identity.home)
+        executing = True
         _exec(what.argv, _environment(what, identity))
     except OSError as error:
-        os.write(extra.report, _FAILURE.pack(error.errno or errno.EIO))
+        os.write(extra.report, _FAILURE.pack(error.errno or errno.EIO, executing))
     except BaseException:
-        os.write(extra.report, _FAILURE.pack(errno.EINVAL))
+        os.write(extra.report, _FAILURE.pack(errno.EINVAL, executing))
     finally:
         os._exit(127)
 

@@ -52,7 +52,7 @@ def remove(name: str) -> None:
     key = LabKey(owner=owner(), name=name)
     removed: list[str] = []
     failures: list[LabError] = []
-    with shown(f"lab {name}") as progress, locked(name, progress):
+    with shown(f"lab {name}") as progress, locked(name, progress, "removing"):
         for candidate in registry.REAL:
             try:
                 engine = registry.engine(candidate)

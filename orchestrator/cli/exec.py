@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli.ending import say
 from orchestrator.cli.naming import complete_hosts, find, lab_options
 
 
@@ -19,7 +20,8 @@ from orchestrator.cli.naming import complete_hosts, find, lab_options
 @click.argument("host", shell_complete=complete_hosts)
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(name: str | None, path: str | None, tty: bool | None, host: str, argv: tuple[str, ...]) -> int:
-    """Run a command in a host: its streams are ours, its exit code too (128 + n for signal n).
+    """Run a command in a host: its streams are ours, its exit code too (128 + n for signal n). One that is
+    not there ends with 127, what is no program with 126.
 
     \b
     lab exec alice -- ip route
@@ -31,4 +33,5 @@ def command(name: str | None, path: str | None, tty: bool | None, host: str, arg
     if not words:
         raise click.UsageError("missing command")
     with find(name, path) as lab:
-        return lab.exec(host, words, tty=terminal.is_terminal() if tty is None else tty)
+        wanted = terminal.is_terminal() if tty is None else tty
+        return lab.exec(host, words, tty=wanted, say=lambda text: say(f"lab: {text}"))

@@ -13,7 +13,8 @@ from orchestrator.errors import LabError
 def command(names: tuple[str, ...]) -> int:
     """Remove labs of yours that were left incomplete: their `up` was killed, or their daemon was.
 
-    All of them, or those named. Running labs, and whatever is not yours, are left alone.
+    All of them, or those named. Running labs, those that a command is at work on, and whatever is not yours,
+    are left alone.
     """
     from orchestrator.cli.progress import shown
     from orchestrator.engines import registry
@@ -24,7 +25,7 @@ def command(names: tuple[str, ...]) -> int:
     stale = [one for one in found if one.state == "incomplete" and (not names or one.key.name in names)]
     for one in stale:
         try:
-            with shown(f"lab {one.key.name}") as progress, locked(one.key.name, progress):
+            with shown(f"lab {one.key.name}") as progress, locked(one.key.name, progress, "removing"):
                 if not still_incomplete(one.engine, one.key):
                     continue  # its `up` was at work just now, and has completed it
                 registry.engine(one.engine).remove(one.key, progress)

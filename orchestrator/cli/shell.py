@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli.ending import say
 from orchestrator.cli.naming import complete_hosts, find, lab_options
-from orchestrator.errors import LabError
 
 # bash where the host has it, else sh. The host's own, not the user's: $SHELL may not be there.
 SHELL = ("sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash || exec sh")
@@ -19,8 +19,9 @@ def command(name: str | None, path: str | None, host: str) -> int:
     from orchestrator import terminal
 
     with find(name, path) as lab:
-        try:
-            return lab.exec(host, SHELL, tty=terminal.is_terminal())
-        except LabError as error:
-            error.hint = error.hint or "an image without a shell still takes `lab exec HOST -- PROGRAM`"
-            raise
+        return lab.exec(host, SHELL, tty=terminal.is_terminal(), say=say_why)
+
+
+def say_why(failure: str) -> None:
+    """Why there is no shell, and what there is instead."""
+    say(f"lab: {failure}\n  an image without a shell still takes `lab exec HOST -- PROGRAM`")

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 @lab_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout")
 def command(which: str | None, name: str | None, path: str | None, as_json: bool) -> int:
-    """The labs of yours that run; with a name (or -f FILE) the hosts of that one."""
+    """The labs of yours that run; with a name (or -f FILE) the hosts of that one.
+
+    One that is not `running` is `starting` or `removing` while a command is at work on it, else `incomplete`:
+    `lab gc` removes what is left of it.
+    """
     if which and (name or path):
         raise UsageError("name one lab")
     if which or name or path:
@@ -74,9 +78,9 @@ def how(state: dict[str, Any]) -> tuple[str, str, str, str]:
     """Columns STATE, LISTENS, CONNECTED and PROGRAM of one host."""
     ports = " ".join(map(str, sorted({one.get("port", 0) for one in state.get("listening", [])})))
     programs = ", ".join(program(one) for one in state.get("programs", []))
-    alive = "paused" if state.get("paused") else "up"
+    alive, gone = "paused" if state.get("paused") else "up", "off" if state.get("off") else "gone"
     return (
-        alive if state.get("alive") else "gone",
+        alive if state.get("alive") else gone,
         ports or "-",
         str(state.get("connected") or "-"),
         programs or "-",

@@ -34,7 +34,7 @@ class Told:
         if part != self._part and not self._quiet:
             self._tell([f" {part}:"])
         self._part = part
-        if self._step and not isinstance(step, Parallel | Repeat):
+        if self._step and not isinstance(step, Parallel | Repeat | Note):
             self._wait_for_key(step)
 
     def step_ended(self, step: Step, record: StepRecord) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -82,6 +83,8 @@ def confirm_internet(topology: Topology, yes: bool) -> None:
     if not opened or was_confirmed(topology.path, topology.digest):
         return
     what = f"{topology.path} lets hosts on {', '.join(opened)} reach the internet (internet: true)"
+    if behind := networks_behind(topology, opened):
+        what += f", and by a router with nat also those on {', '.join(behind)}"
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(what, "--yes confirms it, once for this file as it is")
@@ -89,6 +92,17 @@ def confirm_internet(topology: Topology, yes: bool) -> None:
         if not click.confirm("Bring it up", err=True):
             raise UsageError("not confirmed; nothing was started")
     confirm(topology.path, topology.digest)
+
+
+def networks_behind(topology: Topology, opened: Sequence[str]) -> list[str]:
+    """The networks from which a router that masquerades to one of the opened ones is reached."""
+    from orchestrator.model.reach import Door, Reach
+
+    routers = topology.routers
+    reach = Reach(Door(r.name, tuple(one.network for one in r.attachments), r.nat) for r in routers)
+    exits = {router.name for router in routers if router.nat in opened}
+    names = [network.name for network in topology.networks if network.name not in opened]
+    return [name for name in names if reach.way_out(name, exits)]
 
 
 def bring_up(topology: Topology, engine: str) -> int:

@@ -166,8 +166,9 @@ def _stream_only(message: wire.Message) -> wire.Message:
 
 
 def _agents_error(message: wire.Message) -> errors.LabError:
-    """What an agent says is wrong is an AgentError, whatever else it calls it."""
-    return errors.AgentError(str(message.get("message", ""))[:4000], str(message.get("hint", ""))[:4000])
+    """What an agent says is wrong is an AgentError (or that of a path), whatever else it calls it."""
+    kind = errors.PathError if message.get("kind") == errors.PathError.__name__ else errors.AgentError
+    return kind(str(message.get("message", ""))[:4000], str(message.get("hint", ""))[:4000])
 
 
 class AgentLink(asyncio.Protocol):
@@ -181,6 +182,7 @@ class AgentLink(asyncio.Protocol):
         self._last = 0
         self._transport: asyncio.Transport | None = None
         self.why_gone = ""
+        self.gone = asyncio.Event()
         self.why_silent = ""  # not gone, and yet it will not answer
         self._late = 0  # bytes that may still come for requests that were cancelled
 
@@ -256,6 +258,7 @@ class AgentLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Of asyncio.Protocol."""
         self._transport = None
+        self.gone.set()
         hint = self.why_gone or "`lab restart` helps"
         for exchange in list(self._exchanges.values()):
             exchange.settle(errors.AgentGone(f"the agent of {self._name} is gone", hint))
@@ -290,9 +293,9 @@ class Host:
         self.spec: Spec = made.spec
         self.proc = os.open(f"/proc/{made.pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.netns = os.stat("ns/net", dir_fd=self.proc).st_ino
-        self.pidns = processes.namespace_of(self.proc)
         self.masquerades = False
         self.pause: Pause | None = None
+        self.off = False  # its power was cut: it is known that nothing of it is left
 
     @property
     def name(self) -> str:

@@ -39,7 +39,12 @@ class Part:
             "holders": self.held.records(),
             "known": self.known,
         }
-        head = {"host": self.host.name, "began": self.began, "ended": self.ended, "netns": self.host.netns}
+        head = {
+            "host": self.host.name,
+            "began": self.began,
+            "ended": self.ended,
+            "netns": 0 if self.host.off else self.host.netns,
+        }
         sizes = {name: len(data) for name, data in sections.items()}
         more = {"sizes": sizes, "processes": self.held.processes, "translations": self.translations}
         return {**head, **more}, list(sections.values())
@@ -66,7 +71,8 @@ def take(hosts: Sequence[Host], want_holders: bool, incarnations: Incarnations) 
         else:
             taken.parts.append(part)
     if want_holders:
-        taken.unread = holders.walk({part.host.netns: part.held for part in taken.parts})
+        running = [part for part in taken.parts if not part.host.off]
+        taken.unread = holders.walk({part.host.netns: part.held for part in running})
     taken.ended = time.monotonic()
     for part in taken.parts:
         part.known = incarnations.known(diag.cookies(part.diag)) if part.diag else b""
@@ -76,6 +82,9 @@ def take(hosts: Sequence[Host], want_holders: bool, incarnations: Incarnations) 
 def _tables(host: Host) -> Part | None:
     """None where the host has ended: its /proc/PID, held open, is nobody else's."""
     part = Part(host, began=time.monotonic())
+    if host.off:
+        part.ended = part.began
+        return part  # no kernel, no sockets
     try:
         part.tcp = read(host, "net/tcp")
         part.tcp6 = read(host, "net/tcp6", optional=True)

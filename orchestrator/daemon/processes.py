@@ -8,14 +8,16 @@ queues, retransmits and forwards while not one process of the host runs.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from orchestrator import errors
 
 STOP_SECONDS = 3.0  # until not one process runs; one that forks faster than it can be stopped is given up
+KILL_SECONDS = 10.0
 _MOMENT = 0.001  # seconds: a signal is taken when its process is next scheduled
 _AT_REST = frozenset("TtZX")  # proc_pid_stat(5): stopped, traced, dead
 _WAITS = frozenset(
@@ -30,19 +32,29 @@ class Process(NamedTuple):
     started: int
 
 
-def namespace_of(proc: int) -> int:
-    """The pid namespace (its inode) of the process whose /proc/PID is `proc`. Raises OSError."""
-    return os.stat("ns/pid", dir_fd=proc).st_ino
+def namespace_of(proc: int, name: str) -> int:
+    """The pid namespace (its inode) of host `name`, whose first process's /proc/PID is `proc`.
 
-
-def stop_all(namespace: int, name: str, stopped: dict[Process, None]) -> None:
-    """Stop every process of a pid namespace; returns when none runs. `stopped` takes those that ran.
-
-    Raises EngineError, with all of them continued, when that cannot be had within STOP_SECONDS.
+    Raises EngineError where that has ended, for its namespace's number may be another's by now, and for a
+    host without a namespace of its own, whose processes are among the daemon's.
     """
-    _refuse_own(namespace, name)
+    try:
+        namespace = os.stat("ns/pid", dir_fd=proc).st_ino
+    except OSError as error:
+        raise errors.EngineError(f"host {name} has ended", f"`lab restart {name}` helps") from error
+    if namespace == os.stat("/proc/self/ns/pid").st_ino:
+        raise errors.EngineError(f"the processes of host {name} are not apart from others")
+    return namespace
+
+
+def stop_all(proc: int, name: str, stopped: dict[Process, None]) -> None:
+    """Stop every process of a host (see `namespace_of`); returns when none runs.
+
+    `stopped` takes those that ran. Raises EngineError, with all of them continued, when that cannot be had
+    within STOP_SECONDS.
+    """
     deadline = time.monotonic() + STOP_SECONDS
-    while moving := [one for one, states in _members(namespace) if _moves(states, one in stopped)]:
+    while moving := _moving(namespace_of(proc, name), stopped):
         if time.monotonic() > deadline:
             continue_all(stopped)
             raise errors.EngineError(
@@ -50,7 +62,7 @@ def stop_all(namespace: int, name: str, stopped: dict[Process, None]) -> None:
                 "one that forks without end cannot be stopped",
             )
         for one in moving:
-            if _send(one, signal.SIGSTOP):
+            if (one in stopped or not _is_being_stopped(one)) and _send(one, signal.SIGSTOP):
                 stopped[one] = None
         time.sleep(_MOMENT)
 
@@ -60,14 +72,44 @@ def continue_all(processes: Iterable[Process]) -> int:
     return sum(_send(one, signal.SIGCONT) for one in sorted(processes, key=lambda one: -one.started))
 
 
-def _refuse_own(namespace: int, name: str) -> None:
-    """A host without a pid namespace of its own: its processes cannot be told from the daemon's."""
-    if namespace == os.stat("/proc/self/ns/pid").st_ino:
-        raise errors.EngineError(f"the processes of host {name} are not apart from others")
+def kill_first(proc: int, pid: int, name: str) -> None:
+    """End the first process of a host, whose /proc/PID is `proc`, and with it all (pid_namespaces(7)).
+
+    Returns when nothing of it is left; harmless where it has ended. Raises EngineError.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        namespace_of(proc, name)  # while that can be read, the number is still its own
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        ended = select.poll()
+        ended.register(pidfd, select.POLLIN)
+        if not ended.poll(KILL_SECONDS * 1000):
+            raise errors.EngineError(f"the processes of host {name} do not end", "`dmesg` may say why")
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)
+
+
+def _moving(namespace: int, told: Container[Process]) -> list[Process]:
+    return [one for one, states in _members(namespace) if _moves(states, one in told)]
 
 
 def _moves(states: frozenset[str], told: bool) -> bool:
     return not states <= (_AT_REST | _WAITS if told else _AT_REST)
+
+
+def _is_being_stopped(process: Process) -> bool:
+    """Somebody else's SIGSTOP is on its way to it (proc_pid_status(5)): it is not ours to continue."""
+    try:
+        with open(f"/proc/{process.pid}/status", "rb", buffering=0) as file:
+            pending = file.read(8192).partition(b"\nShdPnd:")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(int(pending, 16) >> (signal.SIGSTOP - 1) & 1)
 
 
 def _members(namespace: int) -> Iterator[tuple[Process, frozenset[str]]]:

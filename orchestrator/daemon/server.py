@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import counters, nat, observe
+from orchestrator.daemon import counters, nat, observe, power
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.hosts import ANSWER_SECONDS, Answers, Host, Hosts, ask_state
@@ -30,6 +30,7 @@ _UP_SECONDS = 30.0  # for the connections of one host
 _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
 _STREAMS = {"exec", "get", "put", "logs"}
+_MAX_LISTED = 40 << 20  # ASCII characters of one folder's entries: its answer is one frame
 _RESERVED = {"id", "op", "host", "scoped", "scope"}
 
 
@@ -79,6 +80,7 @@ class Server:
             "release": self._release,
             "pause": self._pause,
             "resume": self._resume,
+            "power_off": self._power_off,
             **dict.fromkeys(("listen", "connect", "start", "stop", "signal", "mkdir"), self._ask),
             **dict.fromkeys(sorted(_STREAMS), self._stream),
         }
@@ -186,7 +188,8 @@ class Server:
         return {}
 
     async def _configure(self, request: ClientRequest) -> wire.Message:
-        specs = request.message.get("hosts") or []
+        told = request.message.get("hosts") or []
+        specs = [spec for spec in told if not self._hosts.get(spec["name"]).off]  # a restart makes those anew
         hosts = [self._hosts.get(spec["name"]) for spec in specs]
         async with self._making:
             await shielded(in_thread(lambda: self._maker.configure(specs)))
@@ -240,6 +243,13 @@ class Server:
     async def _resume(self, request: ClientRequest) -> wire.Message:
         return {"resumed": await self._pauses.resume(self._hosts.get(request.message.get("host")))}
 
+    async def _power_off(self, request: ClientRequest) -> wire.Message:
+        host = self._hosts.get(request.message.get("host"))
+        async with self._observing:
+            await power.cut(host)
+            self._pauses.forget(host)
+        return {}
+
     async def _ask(self, request: ClientRequest) -> wire.Frame:
         """One question, one answer; both in the agent's words."""
         host, op, arguments = self._told(request)
@@ -269,11 +279,15 @@ class Server:
         host.refuse_paused()
         exchange = host.link.ask(op, **arguments)
         entries: list[Any] = []
+        said = 0
         try:
             async for message, _ in exchange.parts():
                 entries += message["entries"]
+                said += len(ascii(message))
                 if not message["entries"] or len(entries) > MAX_ENTRIES:
                     raise errors.AgentError(f"{host.name} lists more than {MAX_ENTRIES} entries, or none")
+                if said > _MAX_LISTED:
+                    raise errors.AgentError(f"{host.name} lists more than {_MAX_LISTED} characters of names")
             await exchange.answer()
         finally:
             exchange.cancel()
@@ -356,7 +370,8 @@ async def _describe(host: Host) -> wire.Message:
         state |= host.pause.state if host.pause else await ask_state(host, _STATE_SECONDS)
     except errors.AgentError as error:
         state["problem"] = error.message
-    return {**state, **about, "alive": host.link.alive, "paused": host.pause is not None}
+    how = {"alive": host.link.alive, "paused": host.pause is not None, "off": host.off}
+    return {**state, **about, **how}
 
 
 async def _write(host: Host, path: str, text: bytes) -> None:

@@ -16,7 +16,9 @@ from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.base import Check, Found, Probe, Progress
 from orchestrator.engines.docker_client import Docker
 from orchestrator.model.plan import Change, LabKey, Plan
-from orchestrator.wire import VERSION, Channel
+from orchestrator.wire import Channel
+
+_FIND_SECONDS = 5.0  # that `find` waits for the answer of one daemon
 
 
 class DockerEngine:
@@ -71,7 +73,7 @@ class DockerEngine:
         with contextlib.suppress(errors.DaemonError):
             if channel := self.open(key):
                 with channel:
-                    return channel.call("hello", version=VERSION).get("state") == "running"
+                    return channel.hello(_FIND_SECONDS).get("state") == "running"
         return False
 
     def open(self, key: LabKey) -> Channel | None:

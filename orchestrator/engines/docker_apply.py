@@ -78,7 +78,7 @@ class Apply:
 
     def _make(self, new: Sequence[PlannedHost], channel: Channel | None) -> Channel:
         """The daemon beside the networks, then hosts; those that run already are adopted by a new daemon."""
-        starting = None if channel else self._pool.submit(daemon.start, self._docker, self._plan.key)
+        starting = None if channel else self._start_daemon()
         try:
             bridges = self._make_networks()
             old = self._running() if starting else []
@@ -94,6 +94,10 @@ class Apply:
                 starting.result().close()
             raise
         return channel
+
+    def _start_daemon(self) -> Future[Channel]:
+        shared = daemon.shared_folder(self._docker, self._plan.key)
+        return self._pool.submit(daemon.start, self._docker, self._plan.key, shared)
 
     def _make_networks(self) -> list[str]:
         """Those that are to be made; the bridges of all closed ones, made now or there before."""

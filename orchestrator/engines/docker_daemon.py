@@ -27,11 +27,12 @@ from orchestrator.engines import docker_images as images
 from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.docker_client import Docker, is_gone, translated
 from orchestrator.model.plan import LabKey
-from orchestrator.wire import VERSION, Channel, Stream
+from orchestrator.wire import Channel, Stream
 
 READY_SECONDS = 30.0
 _UNSHARED_SECONDS = 1.5  # with no socket by then, the folder may not be shared, and the bridge is tried too
 _HELLO_SECONDS = 10.0
+_SEEN_SECONDS = 2.0  # until Docker has noticed the end of a container's process
 _PLACE = "/run/lab"
 _SOCKET = "daemon.sock"
 _PATH_LIMIT = 107  # sun_path, unix(7)
@@ -151,9 +152,8 @@ def left_folders(owner: str) -> list[str]:
     return sorted(found)
 
 
-def start(docker: Docker, key: LabKey) -> Channel:
-    """Create and start the daemon's container, and wait until it answers."""
-    shared = _shared_folder(docker, key)
+def start(docker: Docker, key: LabKey, shared: Path | None) -> Channel:
+    """Create and start the daemon's container, and wait until it answers. `shared`: see `shared_folder`."""
     with translated("the lab's daemon cannot be started"):
         container = _create(docker, key, shared)
         docker.api.put_archive(container, "/", images.pack({"lab.pyz": archive()}))
@@ -161,7 +161,10 @@ def start(docker: Docker, key: LabKey) -> Channel:
     return _await(docker, key, container, shared)
 
 
-def _shared_folder(docker: Docker, key: LabKey) -> Path | None:
+def shared_folder(docker: Docker, key: LabKey) -> Path | None:
+    """Make the folder for the socket, where there can be one. It is there before anything is asked of the
+    Engine: a command killed right then leaves something that can be found.
+    """
     folder = runtime_folder(key) if docker.is_here else None
     if folder is None or not _make_private(folder):
         return None
@@ -217,7 +220,7 @@ def _await(docker: Docker, key: LabKey, container: str, shared: Path | None) -> 
             return channel
         if shared is None or time.monotonic() - began > _UNSHARED_SECONDS:
             _refuse_ended(docker, container)
-            if channel := open_bridge(docker, container):
+            if channel := open_bridge(docker, container, READY_SECONDS):
                 return channel
         time.sleep(0.005)
     raise errors.DaemonError(f"the daemon of lab {key.name} does not answer after {READY_SECONDS:.0f} s")
@@ -244,26 +247,46 @@ def open_socket(folder: Path | None) -> Channel | None:
     return Channel(sock)
 
 
-def open_bridge(docker: Docker, container: str) -> Channel | None:
-    """A channel through an exec in the daemon's container; None where the daemon does not answer (yet)."""
+def open_bridge(docker: Docker, container: str, seconds: float = _HELLO_SECONDS) -> Channel | None:
+    """A channel through an exec in the daemon's container; None where the daemon does not listen (yet, or any
+    more). Raises DaemonError for one that listens and does not answer.
+    """
     try:
         with translated("the lab's daemon cannot be reached"):
             made = docker.api.exec_create(container, ["python3", "/lab.pyz", "bridge"], stdin=True)
-            bridge = Bridge(docker.api.exec_start(made["Id"], socket=True), _HELLO_SECONDS)
+            channel = Channel(Bridge(docker.api.exec_start(made["Id"], socket=True)))
     except errors.EngineError as error:
-        if is_gone(error):
+        if is_gone(error) or not _runs(docker, container):
             return None
         raise
-    channel = Channel(bridge)
     try:
-        channel.call("hello", version=VERSION)
-    except (errors.DaemonError, TimeoutError) as error:
+        channel.hello(seconds)
+    except errors.DaemonError as error:
         channel.close()
-        if isinstance(error, errors.ProtocolError) and not _has_ended(docker, made["Id"]):
-            raise
-        return None
-    bridge.patience(None)
+        if isinstance(error, errors.DaemonGone) or not _runs(docker, container):
+            return None
+        if isinstance(error, errors.ProtocolError) and _has_ended(docker, made["Id"]):
+            return None
+        raise
     return channel
+
+
+def _runs(docker: Docker, container: str) -> bool:
+    """Whether the container runs. Docker may take a moment to see that its process has ended: then what was
+    asked of it failed, and it still says that it runs.
+    """
+    deadline = time.monotonic() + _SEEN_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with translated("the lab's daemon cannot be looked at"):
+                if not docker.api.inspect_container(container)["State"].get("Running"):
+                    return False
+        except errors.EngineError as error:
+            if is_gone(error):
+                return False
+            raise
+        time.sleep(0.05)
+    return True
 
 
 def _has_ended(docker: Docker, bridge: str) -> bool:
@@ -280,15 +303,14 @@ def _has_ended(docker: Docker, bridge: str) -> bool:
 class Bridge(Stream):
     """The streams of an exec: stdin as it is, stdout and stderr in Docker's frames of 8 bytes and content."""
 
-    def __init__(self, stream: Any, seconds: float | None = None) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream  # closing it closes the response that holds the connection
         self._sock = getattr(stream, "_sock", stream)
-        self.patience(seconds)
         self._buffer = bytearray()
         self._left = 0  # bytes of the frame at hand that are still to come
         self._wanted = True  # whether that frame is stdout
 
-    def patience(self, seconds: float | None) -> None:
+    def settimeout(self, seconds: float | None, /) -> None:
         """Seconds to wait for the other side: an exec whose container ends meanwhile may never end."""
         self._sock.settimeout(seconds)
 

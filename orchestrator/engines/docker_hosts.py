@@ -113,9 +113,10 @@ def _host_settings(plan: Plan, host: PlannedHost) -> dict[str, Any]:
 
 
 def _is_open(plan: Plan, host: PlannedHost) -> bool:
-    """Whether it is on a network that the file opens to the internet."""
-    internet = {network.name for network in plan.networks if network.internet}
-    return any(link.network in internet for link in host.interfaces)
+    """Whether it has a way to the internet: a default route, where the file opens a network of its domain."""
+    domains = {network.domain for network in plan.networks if network.internet}
+    here = {network.domain for network in plan.networks for i in host.interfaces if i.network == network.name}
+    return not domains.isdisjoint(here) and any(route.destination == "default" for route in host.routes)
 
 
 def adoption(docker: Docker, plan: Plan, host: PlannedHost, known: Images) -> Message:

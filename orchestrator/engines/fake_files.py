@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.errors import AgentError
+from orchestrator import wire
+from orchestrator.errors import PathError
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Files:
         """Write a file whole; the folders above it are made."""
         path = _normal(path)
         if path in self.tree and self.tree[path] is None:
-            raise AgentError(f"{path}: Is a directory")
+            raise PathError(f"{path}: Is a directory")
         self.mkdir(posixpath.dirname(path))
         self.tree[path] = File(data, mode)
 
@@ -40,26 +41,33 @@ class Files:
         """The file of that path."""
         path = _normal(path)
         if path not in self.tree:
-            raise AgentError(f"{path}: No such file or directory")
+            raise PathError(f"{path}: No such file or directory")
         found = self.tree[path]
         if found is None:
-            raise AgentError(f"{path}: Is a directory")
+            raise PathError(f"{path}: Is a directory")
         return found
 
     def mkdir(self, path: str) -> None:
         """Make a folder and those above it."""
         path = _normal(path)
         if self.tree.get(path) is not None:
-            raise AgentError(f"{path}: Not a directory")
+            raise PathError(f"{path}: Not a directory")
         if path not in self.tree:
             self.mkdir(posixpath.dirname(path))
             self.tree[path] = None
+
+    def itself(self, path: str) -> list[dict[str, Any]]:
+        """The file or folder of that path alone."""
+        path = _normal(path)
+        if path not in self.tree:
+            raise PathError(f"{path}: No such file or directory")
+        return [_entry("", self.tree[path])]
 
     def list(self, path: str) -> list[dict[str, Any]]:
         """Everything below a folder; of a file the file itself, under an empty path."""
         path = _normal(path)
         if path not in self.tree:
-            raise AgentError(f"{path}: No such file or directory")
+            raise PathError(f"{path}: No such file or directory")
         return list(self._below(path))
 
     def _below(self, top: str) -> Iterator[dict[str, Any]]:
@@ -79,5 +87,25 @@ def _entry(path: str, found: File | None) -> dict[str, Any]:
 
 def _normal(path: str) -> str:
     if not path.startswith("/") or "\0" in path:
-        raise AgentError(f"{path!r} is no absolute path")
+        raise PathError(f"{path!r} is no absolute path")
     return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def pieces(data: bytes) -> Iterable[bytes]:
+    """What goes into one frame each."""
+    return (data[at : at + wire.CHUNK] for at in range(0, len(data), wire.CHUNK))
+
+
+def tail_start(data: bytes, lines: int | None) -> int:
+    """Where the last `lines` lines begin; None: at the beginning."""
+    if lines is None:
+        return 0
+    kept = data.splitlines(keepends=True)[-lines:] if lines > 0 else []
+    return len(data) - sum(map(len, kept))
+
+
+def hosts_file(names: Sequence[Sequence[Any]]) -> bytes:
+    """/etc/hosts: loopback, then every name of the lab."""
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    lines += [f"{address}\t{name}" for name, addresses in names for address in addresses]
+    return ("\n".join(lines) + "\n").encode()

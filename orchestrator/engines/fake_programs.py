@@ -66,6 +66,11 @@ class Program:
         return {**about, "exit": self.exit, "signal": self.signal}
 
 
+def lacks(argv: object) -> bool:
+    """Whether these are the words of a program that there is not."""
+    return bool(isinstance(argv, list) and argv and posixpath.basename(str(argv[0])) not in _PROGRAMS)
+
+
 def check(argv: object) -> list[str]:
     """The words of a program that there is. Raises AgentError for any other."""
     if not (isinstance(argv, list) and argv and all(isinstance(word, str) for word in argv)):

@@ -87,6 +87,9 @@ class Session:
             del self._out[:size]
             return piece
 
+    def settimeout(self, seconds: float | None, /) -> None:
+        """This daemon is in our own process: it answers."""
+
     def close(self) -> None:
         """The client leaves; what it had under way ends."""
         with self._daemon.changed:

@@ -135,8 +135,8 @@ def _found(daemon: Daemon) -> Found:
         return nothing
     with Channel(sock) as channel:
         try:
+            state = channel.hello(_FIND_SECONDS).get("state")
             sock.settimeout(_FIND_SECONDS)
-            state = channel.call("hello", version=wire.VERSION).get("state")
             plan = channel.call("plan").get("plan") or {}
         except (errors.LabError, OSError):
             return nothing
@@ -260,7 +260,7 @@ def _greeted(channel: Channel, said: str) -> Channel:
         if line.startswith("{"):
             raise wire.to_error(json.loads(line))
     try:
-        channel.call("hello", version=wire.VERSION)
+        channel.hello(_START_SECONDS)
     except errors.DaemonError as error:
         last = said.strip().splitlines()[-1:] or [error.message]
         raise errors.EngineError(f"the daemon of the lab did not start: {last[0]}") from error

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import overload
 
 import numpy as np
 
 from orchestrator.errors import ObservationError
+from orchestrator.garbage import no_collection
 from orchestrator.join import numeric
 from orchestrator.join.numeric import LISTEN, TIME_WAIT, V4_PREFIX, Array
 from orchestrator.join.proc_net_tcp import USER_HZ, ByteOrder, address_of
@@ -106,19 +105,6 @@ def _entry(host: str, row: tuple[int, ...], holders: Holders, cookie: int, limit
 def address_text(hi: int, lo: int) -> str:
     """The address of two halves."""
     return address_of(hi.to_bytes(8) + lo.to_bytes(8)).text
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """A million small values are made, none of them in a cycle: to look for cycles would cost half of the
-    time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 @no_collection()

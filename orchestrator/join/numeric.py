@@ -32,6 +32,8 @@ LISTEN, TIME_WAIT = NUMBERS["LISTEN"], NUMBERS["TIME_WAIT"]
 _HEX = np.full(256, 255, np.uint8)
 _HEX[np.frombuffer(b"0123456789ABCDEF", np.uint8)] = np.arange(16, dtype=np.uint8)
 _KNOWN_STATE = np.isin(np.arange(256), list(STATES))
+_ONE_NUMBER = np.zeros(256, np.uint8)  # of each state: TCP_NEW_SYN_RECV becomes SYN_RECV's
+_ONE_NUMBER[list(STATES)] = [NUMBERS[state] for state in STATES.values()]
 ROW = np.dtype(
     [
         ("hi", "u8"),  # local address, high and low half
@@ -135,8 +137,10 @@ def _fixed(body: Array, layout: Layout, order: ByteOrder, out: Array) -> Array:
     out["state"] = _number(values[:, at : at + 2])
     out["tx"], out["rx"] = _number(values[:, at + 3 : at + 11]), _number(values[:, at + 12 : at + 20])
     out["timer"], out["when"] = _number(values[:, at + 21 : at + 23]), _number(values[:, at + 24 : at + 32])
+    out["when"][out["timer"] == 0] = 0  # of no meaning, see parse_line
     out["retransmits"] = _number(values[:, at + 33 : at + 41])
     good &= _KNOWN_STATE[out["state"]] & (out["timer"] < len(TIMERS))
+    out["state"] = _ONE_NUMBER[out["state"]]
     return good
 
 

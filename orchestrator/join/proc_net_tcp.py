@@ -6,8 +6,8 @@ net/ipv6/tcp_ipv6.c for the same three. A line is
     sl: local:port remote:port st tx:rx tr:when retransmits uid probes inode refcount pointer …
 
 Addresses are printed as native 32-bit words (their bytes are swapped on little-endian computers), ports as
-numbers, `when` in clock ticks. What does not look like that is refused with its line: a wrong row is worse
-than none.
+numbers, `when` in clock ticks (of no meaning where no timer runs). What does not look like that is refused
+with its line: a wrong row is worse than none.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ ByteOrder = Literal["little", "big"]
 Family = Literal[4, 6]
 
 USER_HZ = 100  # include/asm-generic/param.h: the unit of `when` on every architecture with Python
+MAX_WHEN = (1 << 63) - 1  # a positive long
+MAX_INODE = (1 << 64) - 1  # an unsigned long
 NAMED_LINE = 160  # characters of a refused line that its error shows
 MAPPED_PREFIX = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 
@@ -101,6 +103,8 @@ def parse_line(
     state, timer = STATES.get(int(st, 16)), int(tr, 16)
     if state is None or timer not in TIMERS:
         raise refusal(line, host, family, number, "no such state or timer")
+    if int(when, 16) > MAX_WHEN or int(inode) > MAX_INODE:
+        raise refusal(line, host, family, number, "a number beyond the kernel's")
     address, peer = decode_address(local, order), decode_address(remote, order)
     return SocketEntry(
         host=host,

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from orchestrator.garbage import no_collection
 from orchestrator.join import ids, roles
-from orchestrator.join.columns import Columns, address_text, mixed, no_collection, of_entries
+from orchestrator.join.columns import Columns, address_text, mixed, of_entries
 from orchestrator.join.connections import DOCKER_DNS, Joined, Rows, View
 from orchestrator.join.numeric import LISTEN, Array, halves
 from orchestrator.join.pairs import compatible, pairs

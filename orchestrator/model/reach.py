@@ -7,7 +7,7 @@ that it names, and from that one no packet is sent in (answers to the masquerade
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -48,6 +48,23 @@ class Reach:
         if start not in self._known:
             self._known[start] = self._search(start)
         return self._known[start]
+
+    def way_out(self, start: str, exits: Collection[str]) -> Hop | None:
+        """How the nearest of these routers is reached from `start`: how far it is, and by which router
+        first. One is not reached from the network that it masquerades to.
+        """
+        seen, waiting = {start}, deque([(start, Hop(0, ""))])
+        while waiting:
+            network, so_far = waiting.popleft()
+            doors = [door for door in self._at.get(network, ()) if door.lets_in(network)]
+            hops = [(door, Hop(so_far.distance + 1, so_far.router or door.name)) for door in doors]
+            for door, hop in hops:
+                if door.name in exits:
+                    return hop
+            for door, hop in hops:
+                waiting.extend((beyond, hop) for beyond in door.networks if beyond not in seen)
+                seen.update(door.networks)
+        return None
 
     def reaches(self, start: str, end: str) -> bool:
         """Whether a packet that enters the network `start` can get to `end`."""

@@ -33,6 +33,7 @@ class CallResult(msgspec.Struct, frozen=True, kw_only=True):
     listener: int | None = None  # of accept: the listening descriptor, which stays
     text: str = ""
     eof: bool | None = None  # of recv: the stream has ended
+    problem: str = ""  # what TLS or HTTP found wrong
     refused: str = ""  # why no call was made at all
 
 

@@ -79,7 +79,7 @@ def _hosts(
     routers = [member for member in members if member.router]
     four = Family({one.name: one.subnet for one in networks if one.subnet}, addresses.four, routers)
     six = four.like({one.name: one.subnet6 for one in networks if one.subnet6}, addresses.six, routers)
-    routes = Routes(networks, (four, six))
+    routes = Routes(networks, (four, six), routers)
     targets = Targets(members, links, four.reach, six.reach)
     return tuple(_host(member, routes, targets, links[member.name], contents) for member in members)
 
@@ -108,6 +108,7 @@ def _host(
         run=host.run,
         files=planned(host, contents),
         env=host.env,
+        sysctls=host.sysctls,
         logs=host.logs,
         resources=host.resources,
     )

@@ -2,8 +2,9 @@
 
 Where no network of its domain leads to the internet, a host gets the route "default" by the router behind
 which most networks lie, and one for each of the rest: the router itself knows only the lab's networks, so a
-closed lab stays closed. Routers get a route for each network, never a default one; only a host on an
-`internet` network has one out of the lab.
+closed lab stays closed. Out of a lab lead an `internet` network, for hosts that are on it, and the routers
+that masquerade to one (`nat`), for what is behind them: what they pass on has an address that the computer
+knows. IPv4 only.
 """
 
 from __future__ import annotations
@@ -100,26 +101,41 @@ def _door(router: Member, subnets: Mapping[str, str]) -> Door:
 class Routes:
     """The routes of every member; those on the same networks share one tuple."""
 
-    def __init__(self, networks: Sequence[PlannedNetwork], families: Sequence[Family]) -> None:
+    def __init__(
+        self, networks: Sequence[PlannedNetwork], families: Sequence[Family], routers: Sequence[Member]
+    ) -> None:
         self._networks = {network.name: network for network in networks}
         self._open = {network.domain for network in networks if network.internet}
         self._families = families
-        self._known: dict[tuple[tuple[str, ...], bool], tuple[Route, ...]] = {}
+        self._exits = {one.name for one in routers if one.router and self._leads_out(one.router.nat)}
+        self._known: dict[tuple[tuple[str, ...], bool, str | None], tuple[Route, ...]] = {}
 
     def of(self, member: Member) -> tuple[Route, ...]:
         """IPv4 first."""
-        key = (member.on, member.router is not None)
+        key = (member.on, member.router is not None, member.router.nat if member.router else None)
         if key not in self._known:
             self._known[key] = self._choose(*key)
         return self._known[key]
 
-    def _choose(self, on: tuple[str, ...], router: bool) -> tuple[Route, ...]:
+    def _leads_out(self, network: str | None) -> bool:
+        return network is not None and self._networks[network].internet
+
+    def _choose(self, on: tuple[str, ...], router: bool, nat: str | None) -> tuple[Route, ...]:
         found: list[Route] = []
         closed = not any(self._networks[network].domain in self._open for network in on)
         for family in self._families:
             found.extend(family.routes(on, default=closed and not router))
-        ways_out = (self._networks[network].gateway for network in on if self._networks[network].internet)
-        way_out = next(ways_out, None)
-        if way_out and not router:
-            found.append(Route(destination="default", via=way_out))
+        direct = [nat] if router else on
+        gateways = (self._networks[one].gateway for one in direct if one and self._leads_out(one))
+        if via := next(gateways, None) or self._by_exit(on):
+            found.append(Route(destination="default", via=via))
         return tuple(found)
+
+    def _by_exit(self, on: Sequence[str]) -> str | None:
+        """The next hop to the nearest router that masquerades to the internet."""
+        four = self._families[0]
+        ways = [(hop, start) for start in on if (hop := four.reach.way_out(start, self._exits))]
+        if not ways:
+            return None
+        hop, start = min(ways, key=lambda way: way[0].distance)
+        return four.addresses[(hop.router, start)]

@@ -7,6 +7,7 @@ import os
 import stat
 
 from orchestrator.errors import TopologyError
+from orchestrator.garbage import no_collection
 from orchestrator.model.topology import EngineChoice, Topology
 
 _ENGINES: dict[str, EngineChoice] = {
@@ -32,6 +33,7 @@ def read_file(path: str) -> Topology:
     return read_text(text, path, os.path.dirname(os.path.abspath(path)))
 
 
+@no_collection()
 def read_text(text: bytes, path: str, folder: str) -> Topology:
     """As `read_file`, of text that is there already. `path` is what diagnostics call it."""
     from orchestrator.read.build import Draft, text_of

@@ -9,8 +9,6 @@ from orchestrator.read.findings import Findings, shown
 from orchestrator.read.kinds import Again, Either, Kind, ListOf, MapOf, Nothing, Record, Text
 from orchestrator.read.nodes import Mapping, Node, Scalar, Sequence
 
-MOST_NAMED = 15  # keys in one hint
-
 
 def check(node: Node, kind: Kind, name: str, findings: Findings) -> Node | None:
     """The well-formed part of a node; None where nothing of it is. `name`: what the value belongs to."""
@@ -116,9 +114,9 @@ def _record(node: Mapping, kind: Record, findings: Findings) -> Node:
         checked = _field(key, value, kind, findings)
         if checked is not None:
             kept.append((key, checked))
-    for name, field in kind.fields.items():
-        if field.required and all(key.text != name for key, _ in node.entries):
-            findings.add(node, f"{kind.what} without `{name}`", _example(name, field.kind))
+    for name in kind.required:
+        if node.get(name) is None:
+            findings.add(node, f"{kind.what} without `{name}`", _example(name, kind.fields[name].kind))
     if kind.some and len(findings) == before and not _has_some(node, kind):
         findings.add(node, f"{kind.what} without {kind.without}", f"write it as `{kind.example}`")
     return node._replace(entries=tuple(kept))
@@ -135,7 +133,7 @@ def _field(key: Scalar, value: Node, kind: Record, findings: Findings) -> Node |
         return _other(key, value, kind, findings)
     if field is None:
         hint = kind.hints.get(key.text) or findings.meant(key.text, list(kind.fields))
-        findings.add(key, f"{kind.what} has no {shown(key.text)}", hint or f"it may have {_known(kind)}")
+        findings.add(key, f"{kind.what} has no {shown(key.text)}", hint or f"it may have {kind.known}")
     elif field.later or field.kind is None:
         findings.add(key, f"`{key.text}` is not supported yet", "leave it out")
     else:
@@ -153,11 +151,6 @@ def _other(key: Scalar, value: Node, kind: Record, findings: Findings) -> Node |
             findings.add(key, f"{kind.what} has no {shown(key.text)}", hint)
             return None
     return check(value, kind.rest, shown(key.text), findings)
-
-
-def _known(kind: Record) -> str:
-    names = [f"`{name}`" for name, field in kind.fields.items() if not field.later]
-    return ", ".join(names) if len(names) <= MOST_NAMED else ", ".join(names[:MOST_NAMED]) + " …"
 
 
 def _example(name: str, kind: Kind | None) -> str:

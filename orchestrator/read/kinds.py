@@ -7,12 +7,14 @@ subnets, names that must exist) is build.py's.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
+MOST_NAMED = 15  # keys in one hint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +34,13 @@ class Text:
     flag: bool = False
     words: tuple[str, ...] = ()  # where only these are allowed
 
+    @functools.cached_property
+    def _match(self) -> Callable[[str], object]:
+        return re.compile(self.pattern).fullmatch
+
     def accepts(self, text: str) -> bool:
         """Whether a scalar of this text is one of these."""
-        return re.fullmatch(self.pattern, text) is not None
+        return self._match(text) is not None
 
     def json(self) -> Json:
         """The forms that an editor's YAML parser may give it."""
@@ -128,6 +134,17 @@ class Record:
     some: tuple[str, ...] = ()  # of these one at least
     without: str = ""  # what it is without them: completes "a call without …"
     hints: dict[str, str] = field(default_factory=dict)  # for keys that it does not have
+
+    @functools.cached_property
+    def known(self) -> str:
+        """The keys that it may have, for a hint."""
+        names = [f"`{name}`" for name, field in self.fields.items() if not field.later]
+        return ", ".join(names) if len(names) <= MOST_NAMED else ", ".join(names[:MOST_NAMED]) + " …"
+
+    @functools.cached_property
+    def required(self) -> tuple[str, ...]:
+        """The keys that it must have."""
+        return tuple(name for name, field in self.fields.items() if field.required)
 
     def json(self) -> Json:
         """A JSON object with these keys and no others (but `rest`)."""

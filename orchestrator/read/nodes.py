@@ -62,7 +62,10 @@ class Mapping(NamedTuple):
 
     def get(self, key: str) -> Node | None:
         """The value of that key; linear, for records of few keys."""
-        return next((value for name, value in self.entries if name.text == key), None)
+        for name, value in self.entries:
+            if name.text == key:
+                return value
+        return None
 
 
 Node = Scalar | Sequence | Mapping
@@ -81,14 +84,17 @@ def compose(text: bytes, findings: Findings) -> Node | None:
         return None
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     composer = _Composer(findings)
+    parser = loader(decoded)
     try:
-        for event in yaml.parse(decoded, Loader=loader):
+        while not isinstance(event := parser.get_event(), yaml.StreamEndEvent):
             composer.take(event)
     except _Stop:
         return None
     except yaml.YAMLError as error:
         _syntax(error, decoded, findings)
         return None
+    finally:
+        parser.dispose()
     return composer.root
 
 
@@ -165,20 +171,27 @@ def _cure_here(line: str, column: int) -> str:
 class _Open:
     """A list or mapping that has begun."""
 
+    __slots__ = ("anchor", "at", "entries", "first", "items", "key", "mapping", "size")
+
     def __init__(self, event: Any, at: At, mapping: bool) -> None:
         self.at = at
         self.mapping = mapping
         self.anchor: str | None = event.anchor
         self.items: list[Node] = []
-        self.entries: list[tuple[Scalar, Node]] = []
-        self.key: Node | None = None
-        self.first: dict[str, Scalar] = {}
         self.size = 1
+        if mapping:
+            self.entries: list[tuple[Scalar, Node]] = []
+            self.key: Node | None = None
+            self.first: dict[str, Scalar] = {}
 
     def close(self) -> Node:
         if self.mapping:
             return Mapping(*self.at, tuple(self.entries))
         return Sequence(*self.at, tuple(self.items))
+
+
+def _at(mark: Any) -> At:
+    return At(mark.line + 1, mark.column + 1)
 
 
 class _Composer:
@@ -194,24 +207,24 @@ class _Composer:
 
     def take(self, event: Any) -> None:
         """One event."""
-        at = At(event.start_mark.line + 1, event.start_mark.column + 1)
-        kind = type(event).__name__
+        kind, mark = type(event).__name__, event.start_mark
         if kind == "ScalarEvent":
-            self._tag(event, at)
-            plain = event.style is None or event.style == ""
-            self._add(Scalar(*at, event.value, plain), 1, event.anchor)
-        elif kind in ("MappingStartEvent", "SequenceStartEvent"):
-            self._tag(event, at)
-            self._begin(_Open(event, at, kind == "MappingStartEvent"))
+            if event.tag is not None:
+                self._tag(event)
+            self._add(Scalar(mark.line + 1, mark.column + 1, event.value, not event.style), 1, event.anchor)
         elif kind in ("MappingEndEvent", "SequenceEndEvent"):
             done = self._open.pop()
             self._add(done.close(), done.size, done.anchor)
+        elif kind in ("MappingStartEvent", "SequenceStartEvent"):
+            self._tag(event)
+            self._begin(_Open(event, _at(mark), kind == "MappingStartEvent"))
         elif kind == "AliasEvent":
-            self._alias(event.anchor, at)
+            self._alias(event.anchor, _at(mark))
         elif kind == "DocumentStartEvent":
-            self._document(at)
+            self._document(_at(mark))
 
-    def _tag(self, event: Any, at: At) -> None:
+    def _tag(self, event: Any) -> None:
+        at = _at(event.start_mark)
         if event.tag not in _PLAIN_TAGS:
             hint = "put it in quotes" if event.tag.startswith("!=") else "leave it out"
             self.findings.add(at, f"the tag {shown(event.tag)} is not read here", hint)

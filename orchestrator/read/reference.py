@@ -46,7 +46,8 @@ Subnets may overlap only where no router and no host is on both sides, and not w
 ## Routes
 Routes are static, by the fewest routers, in both families. What leaves a router through its `nat` network
 carries the router's address there; from that side nothing is reached behind it. A lab is closed: only hosts
-that are themselves on a network with `internet: true` have a route out of it.
+that are themselves on a network with `internet: true`, or behind a router whose `nat` is one, have a route
+out of it (IPv4).
 """
 
 
@@ -84,7 +85,8 @@ a table runs once for each row. A file has at most {MOST_STEPS:,} steps, tables 
 _EXPECTATIONS = """
 Words may be alternatives, `FIN_WAIT2|TIME_WAIT`; `none` means no row, or no value. Numbers may be
 comparisons, `'>=2'`, `'!=0'` (YAML wants the quotes), durations have a tolerance: `2s +-50ms`. A verdict is
-pass, fail, or unknown where it could not be observed. With neither `within` nor `for` it is `within: 1s`.
+pass, fail, or unknown where it could not be observed. With neither `within` nor `for` it is `within: 1s`,
+or what the scenario's own `within` says.
 """
 
 

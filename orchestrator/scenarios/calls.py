@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
-from orchestrator.errors import AgentError, AgentGone
+from orchestrator.errors import AgentError, AgentGone, LabError
 from orchestrator.model.runs import CallResult
 from orchestrator.model.steps import TIMED_OUT, Call, Resolve
 from orchestrator.requests import Pending, Requests
@@ -18,6 +18,7 @@ from orchestrator.scenarios.ledger import Ledger, address, call_result
 from orchestrator.scenarios.observation import StepResult
 from orchestrator.wire import Frame
 
+INTERRUPTING = 2.0  # seconds for an agent to end what waits
 GRACE = 15.0  # seconds beyond its timeout after which a call that was not answered is given up
 
 
@@ -26,11 +27,17 @@ class StepFailed(Exception):
 
 
 class UnderWay(NamedTuple):
-    """The calls of a step under way, in their order."""
+    """The calls of a step under way, in their order. `label`: by which they can be interrupted."""
 
     step: Call
     pending: list[Pending]
     began: float
+    label: int
+
+    @property
+    def done(self) -> bool:
+        """Whether all are answered."""
+        return all(one.done for one in self.pending)
 
 
 class Answered(NamedTuple):
@@ -54,17 +61,26 @@ class Calls:
     ) -> None:
         self._requests, self._resolve, self._ledger = requests, resolve, ledger
         self._heartbeat, self._stop = heartbeat, stop
+        self._labels = itertools.count(1)
 
     def begin(self, step: Call) -> UnderWay:
         """Send all calls of a step."""
         if step.name is not None:
             self._ledger.begin((step.host, step.name))
-        messages = list(step.messages(self._resolve))
+        label = next(self._labels)
+        messages = [{**message, "label": label} for message in step.messages(self._resolve)]
         for message in messages:
             self._foresee(step, message)
         began = time.monotonic()
         pending = self._requests.begin_calls(messages, host=step.host, scoped=True)
-        return UnderWay(step, pending, began)
+        return UnderWay(step, pending, began, label)
+
+    def interrupt(self, calls: UnderWay) -> None:
+        """Those that still wait end with EINTR: they are answered when this returns. An agent that does not
+        answer keeps them."""
+        end = {"do": "interrupt", "of": calls.label}
+        with contextlib.suppress(TimeoutError, LabError):
+            self._requests.begin("call", host=calls.step.host, scoped=True, call=end).answer(INTERRUPTING)
 
     def _foresee(self, step: Call, message: dict[str, Any]) -> None:
         """A connect under way has a row long before it is answered."""
@@ -91,15 +107,14 @@ class Calls:
         except AgentError as error:
             return CallResult(refused=error.message)
         result = call_result(frame.message, frame.data)
-        if not step.blocking:  # its time was none: what it ended with is the errno
-            result = msgspec.structs.replace(result, timed_out=False)
         if result.name is not None:
             key = (step.host, result.name)
             self._ledger.learn(
                 key, result.fd, result.local, result.peer, made=step.opens and step.verb != "connect"
             )
-            if step.verb in ("recv", "http") and isinstance(result.result, int):
-                self._ledger.receive(key, frame.data, result.result, bool(frame.message.get("eof")))
+            count = frame.message.get({"recv": "result", "http": "received"}.get(step.verb, ""))
+            if isinstance(count, int):
+                self._ledger.receive(key, frame.data, count, bool(frame.message.get("eof")))
         self._ledger.did(step.host, said(step, result))
         return result
 
@@ -145,9 +160,10 @@ def why_bad(step: Call, result: CallResult, bad: int, count: int) -> str:
     if result.refused:
         return result.refused + many
     ended = f"timed out after {step.timeout:g} s" if result.timed_out else (result.errno or "succeeded")
+    more = f": {result.problem}" if result.problem else ""
     if step.fails:
-        return f"it must fail with {' or '.join(step.fails)}, and {ended}{many}"
-    return f"{ended}{many}"
+        return f"it must fail with {' or '.join(step.fails)}, and {ended}{many}{more}"
+    return f"{ended}{many}{more}"
 
 
 def said(step: Call, result: CallResult) -> str:

@@ -157,7 +157,7 @@ def address(value: Any) -> Address | None:
 def call_result(answer: Mapping[str, Any], data: bytes) -> CallResult:
     """An agent's answer. What has not the form that it should is left out: an agent is not trusted."""
     fd, listener, errno, name = (answer.get(key) for key in ("fd", "listener", "errno", "name"))
-    duration, eof = answer.get("duration"), answer.get("eof")
+    duration, eof, problem = answer.get("duration"), answer.get("eof"), answer.get("problem")
     return CallResult(
         name=name if isinstance(name, str) else None,
         fd=fd if isinstance(fd, int) else None,
@@ -170,4 +170,5 @@ def call_result(answer: Mapping[str, Any], data: bytes) -> CallResult:
         listener=listener if isinstance(listener, int) else None,
         text=data[:4096].decode("utf-8", "replace"),
         eof=eof if isinstance(eof, bool) else None,
+        problem=problem[:400] if isinstance(problem, str) else "",
     )

@@ -67,14 +67,26 @@ class Ends:
 
     def __init__(self, connections: tuple[Connection, ...]) -> None:
         self.by_id = {row.id: row for row in connections}
-        self.by_own: dict[tuple[str, str, int], list[Connection]] = {}
-        self.by_peer: dict[Address, list[Connection]] = {}  # of rows with one end: where the other should be
+        self._own: dict[tuple[str, Address], list[Connection]] = {}
+        self._whole: dict[tuple[str, Address, Address], list[Connection]] = {}
+        self._lone: dict[tuple[Address, Address], list[Connection]] = {}
         for row in connections:
             ends = [end for end in (row.client, row.server) if end is not None]
             for end in ends:
-                self.by_own.setdefault((end.host, end.address, end.port), []).append(row)
-            if len(ends) == 1:
-                self.by_peer.setdefault((ends[0].peer_address, ends[0].peer_port), []).append(row)
+                own, peer = (end.address, end.port), (end.peer_address, end.peer_port)
+                self._own.setdefault((end.host, own), []).append(row)
+                self._whole.setdefault((end.host, own, peer), []).append(row)
+                if len(ends) == 1:
+                    self._lone.setdefault((own, peer), []).append(row)
+
+    def of(self, host: str, local: Address, peer: Address | None) -> list[Connection]:
+        """Rows with this end, by both its addresses where both are known; and rows that have but the other
+        end of it."""
+        if peer is None:
+            found = self._own.get((host, local), [])
+        else:
+            found = self._whole.get((host, local, peer), []) + self._lone.get((peer, local), [])
+        return list({row.id: row for row in found}.values())
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -98,10 +110,15 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """What is made of an expectation. `evidence`: rows and lines that show it; `why`: of an unknown."""
+    """What is made of an expectation. `evidence`: rows and lines that show it; `why`: of an unknown.
+
+    `still`: what nothing can bring back once it is over. Two looks that have it in common say what was so
+    between them.
+    """
 
     verdict: Verdict
     expected: str
     observed: str
     evidence: tuple[str, ...] = ()
     why: str = ""
+    still: tuple[object, ...] = ()

@@ -16,10 +16,11 @@ import msgspec
 
 from orchestrator import observe
 from orchestrator.errors import LabError
+from orchestrator.garbage import no_collection
 from orchestrator.join import counters, looks
 from orchestrator.join.connections import Joined, join
 from orchestrator.model.plan import Plan
-from orchestrator.model.steps import Expectation
+from orchestrator.model.steps import Expectation, ListenerAt
 from orchestrator.scenarios import rows
 from orchestrator.scenarios.ledger import Ledger, address
 from orchestrator.scenarios.logs import LogFollower
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     from orchestrator.requests import Requests
     from orchestrator.wire import Channel
 
-PAUSE = 0.005  # seconds between two looks
+PAUSE = 0.003  # seconds between two looks
 LATEST = 1.0  # seconds after which a look says nothing of the next one
 ROWS = ("connection", "listener")
+HELD = ("pid", "process", "fd", "holders")  # fields that only /proc/PID/fd tells
 Counters = Mapping[str, Mapping[str, int]]  # by host
 
 
@@ -63,7 +65,7 @@ class Observer:
             began = time.monotonic()
             seen = Observation(translating=self._translating)
             if expectation.kind in ROWS:
-                seen = self._rows()
+                seen = self._rows(holders=needs_holders(expectation))
             elif expectation.kind == "counter":
                 seen = msgspec.structs.replace(seen, counters=self._differences(expectation))
             elif expectation.kind == "log":
@@ -96,9 +98,9 @@ class Observer:
 
     # Rows.
 
-    def _rows(self) -> Observation:
+    def _rows(self, holders: bool = True) -> Observation:
         self._learn_addresses()
-        joined, seen = self._settled()
+        joined, seen = self._settled(holders)
         found = Observation(
             connections=joined.connections,
             listeners=joined.listeners,
@@ -111,13 +113,13 @@ class Observer:
                 self._ledger.seen_in(name, its[0].id)
         return found
 
-    def _settled(self) -> tuple[Joined, observe.Seen]:
+    def _settled(self, holders: bool) -> tuple[Joined, observe.Seen]:
         """What two looks agree on."""
-        joined, seen = self._look()
+        joined, seen = self._look(holders)
         if looks.needs_second(joined) and self._too_old():
             self._keep(joined)
             time.sleep(PAUSE)
-            joined, seen = self._look()
+            joined, seen = self._look(holders)
         before, fresh = self._before, joined
         if looks.needs_second(joined) and before is not None:
             joined = _agreed(before, looks.confirm(before, joined))
@@ -127,9 +129,9 @@ class Observer:
     def _too_old(self) -> bool:
         return self._before is None or time.monotonic() - self._before_at > LATEST
 
-    def _look(self) -> tuple[Joined, observe.Seen]:
-        with observe.no_collection():
-            seen = observe.take(self._channel)
+    def _look(self, holders: bool) -> tuple[Joined, observe.Seen]:
+        with no_collection():
+            seen = observe.take(self._channel, holders=holders)
             joined = join(seen.tables, self._plan)
             records = looks.remember(joined)
         if records:
@@ -174,6 +176,13 @@ class Observer:
         if base is None or now is None or name not in now:
             return {}
         return {(host, name): now[name] - base.get(name, 0)}
+
+
+def needs_holders(expectation: Expectation) -> bool:
+    """Whether it is about who holds a socket, or a listener that is known among others by its descriptor."""
+    fields = {check.field.rpartition(".")[2] for check in expectation.checks}
+    by_descriptor = expectation.kind == "listener" and not isinstance(expectation.subject, ListenerAt)
+    return by_descriptor or not fields.isdisjoint(HELD)
 
 
 def _agreed(before: Joined, now: Joined) -> Joined:

@@ -110,12 +110,13 @@ class Program:
         if not one.done:
             return None
         try:
-            code = one.answer().message.get("exit")
+            answer = one.answer().message
         except AgentGone:
             raise
         except AgentError as error:
             self._refused = error.message
             return None
+        code, self._refused = answer.get("exit"), str(answer.get("failed") or self._refused)
         return code if isinstance(code, int) else None
 
     @property

@@ -3,15 +3,20 @@ missing. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_address
 
 from orchestrator.model.rows import Connection, End, Listener
 from orchestrator.model.steps import Between, ByName, Expectation, ListenerAt
 from orchestrator.scenarios.compare import Value, unknown
-from orchestrator.scenarios.observation import Address, Descriptor, Name, Observation
+from orchestrator.scenarios.observation import Descriptor, Name, Observation
 
 NO_ROW = Value(value=None)
+_FOR_GOOD = frozenset(("client", "server", "accepted", "status")) | {
+    f"{end}.{name}"
+    for end in ("client", "server")
+    for name in ("host", "address", "port", "peer_address", "peer_port", "family", "mapped")
+}
 
 
 def is_address(host: str) -> bool:
@@ -41,23 +46,8 @@ def of_descriptor(host: str, one: Descriptor, seen: Observation) -> list[Connect
         return [ends.by_id[one.connection]]
     if one.local is None:
         return []
-    local = (plain(one.local[0]), one.local[1])
-    candidates = (*ends.by_own.get((host, *local), ()), *ends.by_peer.get(local, ()))
-    found = {row.id: row for row in candidates if _is_its(row, host, one, one.local)}
-    return list(found.values())
-
-
-def _is_its(row: Connection, host: str, one: Descriptor, local: Address) -> bool:
-    ends = [end for end in (row.client, row.server) if end is not None]
-    return any(end.host == host and _is_end(end, local, one.peer) for end in ends) or (
-        len(ends) == 1 and one.peer is not None and _is_end(ends[0], one.peer, local)
-    )
-
-
-def _is_end(end: End, local: Address, peer: Address | None) -> bool:
-    if (end.address, end.port) != (plain(local[0]), local[1]):
-        return False
-    return peer is None or (end.peer_address, end.peer_port) == (plain(peer[0]), peer[1])
+    peer = None if one.peer is None else (plain(one.peer[0]), one.peer[1])
+    return ends.of(host, (plain(one.local[0]), one.local[1]), peer)
 
 
 def between(subject: Between, seen: Observation) -> list[Connection]:
@@ -120,6 +110,20 @@ def connection_field(row: Connection | None, field: str, seen: Observation) -> V
         hosts = tuple(via.host for via in row.via)
         return Value(value=", ".join(hosts) or None, any_of=hosts)
     return Value(value=getattr(row, field))
+
+
+def still(row: Connection | Listener | None, fields: Iterable[str]) -> tuple[object, ...]:
+    """What these fields are, if a connection that has left them never comes back to them; else nothing.
+
+    No TCP state is entered twice (RFC 9293, figure 5) and no accept is undone. Not so in SYN_SENT: a socket
+    whose connect failed may connect again.
+    """
+    if not isinstance(row, Connection) or row.status in ("in-transition", "external"):
+        return ()
+    ends = [(end.state, end.inode) if end else None for end in (row.client, row.server)]
+    if not _FOR_GOOD.issuperset(fields) or any(end and end[0] == "SYN_SENT" for end in ends):
+        return ()
+    return (row.id, row.accepted, *ends)
 
 
 def _end_field(row: Connection, end: End | None, name: str, seen: Observation) -> Value:

@@ -31,7 +31,8 @@ def test_the_tree_at_the_top_of_the_module_is_the_tree() -> None:
 
 def test_exit_codes_are_those_of_the_contract() -> None:
     for kind in all_errors():
-        bad_input = issubclass(kind, errors.TopologyError | errors.UsageError | errors.PlanError)
+        bad = errors.TopologyError | errors.UsageError | errors.PlanError | errors.PathError
+        bad_input = issubclass(kind, bad)
         assert kind.exit_code == (2 if bad_input else 3), kind
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from orchestrator.errors import LabError
+from orchestrator.errors import LabError, PathError
 from tests.support.rig import Rig
 
 LAB = """
@@ -62,12 +62,27 @@ def test_a_file_is_its_own_only_entry(lab: Rig) -> None:
     assert found[""]["kind"] == "file"
 
 
+def test_a_files_size_is_said_before_its_bytes(lab: Rig) -> None:
+    lab.put("a", "/root/sized", b"12345")
+    first, *_ = lab.channel.parts(lab.channel.ask("get", host="a", path="/root/sized"))
+    assert (first.message["part"], first.data) == ({"size": 5}, b"")
+
+
+def test_a_path_alone_is_told_without_what_is_below_it(lab: Rig) -> None:
+    lab.put("a", "/root/some/file", b"1")
+    for path, kind in (("/root/some", "dir"), ("/root/some/file", "file")):
+        (found,) = lab.channel.call("list", host="a", path=path, itself=True)["entries"]
+        assert (found["path"], found["kind"]) == ("", kind)
+    with pytest.raises(PathError, match="No such file"):
+        lab.channel.call("list", host="a", path="/root/none", itself=True)
+
+
 @pytest.mark.parametrize(
     ("path", "what"),
     [("/no/such", "No such file"), ("/root", "directory"), ("relative", "absolute"), ("/nul\0", "absolute")],
 )
 def test_what_cannot_be_read_says_why(lab: Rig, path: str, what: str) -> None:
-    with pytest.raises(LabError, match=what):
+    with pytest.raises(PathError, match=what):
         lab.get("a", path)
 
 

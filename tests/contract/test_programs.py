@@ -45,11 +45,6 @@ def test_arguments_are_words_and_no_shell_sees_them(lab: Rig) -> None:
     assert lab.run("a", "echo", word).out == f"{word}\n".encode()
 
 
-def test_a_program_that_is_not_there_is_named(lab: Rig) -> None:
-    with pytest.raises(LabError, match="no-such-program"):
-        lab.run("a", "no-such-program")
-
-
 def test_the_environment_is_the_hosts_and_what_was_said(lab: Rig) -> None:
     lines = lab.run("a", "env", env={"MORE": "than this"}).out.decode().splitlines()
     assert "MORE=than this" in lines
@@ -182,9 +177,15 @@ def test_a_flood_of_output_does_not_hold_up_the_others(lab: Rig) -> None:
     assert size == 40_000_000
 
 
+def test_a_program_that_is_not_there_ends_as_in_a_shell(lab: Rig) -> None:
+    answer = lab.channel.call("exec", host="a", argv=["no-such-program"], env={}, tty=None)
+    assert answer["exit"] == 127
+    assert answer["failed"].startswith("no-such-program: not found")
+
+
 def test_what_the_fake_engine_has_not_it_says(lab: Rig, engine: Engine) -> None:
     if engine.name == "fake":
         with pytest.raises(LabError, match="not in the fake engine"):
-            lab.run("a", "nginx")
+            lab.channel.call("start", host="a", argv=["nginx"])
     else:
         assert lab.run("a", "sh", "-c", "command -v ss").code == 0, "a host has what the lessons need"

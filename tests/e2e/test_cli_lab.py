@@ -206,6 +206,25 @@ def test_an_up_that_is_ended_midway_leaves_nothing(
     until(lambda: lab.name not in lab.labs())
 
 
+@on_both
+def test_a_lab_that_is_being_made_is_starting_and_left_alone(lab: Commands) -> None:
+    """As long as its `up` lives, even stopped; then it is incomplete, or (namespaces) gone."""
+    process = lab.start("up", "--engine", lab.engine, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    while MOMENTS[lab.engine][1] not in process.stderr.readline().decode():
+        assert process.poll() is None
+    process.send_signal(signal.SIGSTOP)
+    assert lab.labs()[lab.name] == "starting"
+    assert "nothing was left behind" in lab.good("gc", lab.name).err
+    assert lab.labs()[lab.name] == "starting"
+    process.kill()
+    process.communicate(timeout=60)
+    if lab.engine == "docker":
+        assert lab.labs()[lab.name] == "incomplete"
+        lab.good("gc", lab.name)
+    until(lambda: lab.name not in lab.labs())
+
+
 def test_a_failing_connect_is_said_and_the_lab_stays(lab: Commands) -> None:
     lab.write(
         "name: {name}\nnetworks: {n: {}}\nhosts:\n"
@@ -226,11 +245,18 @@ def test_a_failing_connect_is_said_and_the_lab_stays(lab: Commands) -> None:
         (("conns", "--port", "x"), 2, "port"),
         (("cp", "a", "b"), 2, "HOST:PATH"),
         (("logs", "nobody"), 2, "no host nobody"),
-        (("exec", "alice", "--", "no-such-program"), 3, "no-such-program"),
+        (("exec", "alice", "--", "no-such-program"), 127, "lab: alice: no-such-program: not found"),
+        (("exec", "alice", "--", "/etc/passwd"), 126, "lab: alice: /etc/passwd: Permission denied"),
+        (("cp", "alice:/no/such", "."), 2, "/no/such: No such file or directory"),
+        (("cp", "lab.yaml", "alice:/proc/version/x"), 2, "/proc/version"),
+        (("cp", "alice:/dev/zero", "."), 2, "not a regular file"),
+        (("cp", "--limit", "x", "alice:/etc/hosts", "."), 2, "no number of bytes"),
+        (("cp", "--limit", "1", "alice:/etc/hosts", "got"), 2, "--limit"),
         (("exec", "alice", "--", "sh", "-c", "exit 7"), 7, ""),
         (("exec", "alice", "--", "sh", "-c", "kill -9 $$"), 137, ""),
     ],
 )
+@on_both
 def test_exits(running: Commands, arguments: tuple[str, ...], code: int, said: str) -> None:
     ended = running.run(*arguments)
     assert ended.code == code, ended
@@ -287,7 +313,7 @@ def test_cp_files_and_folders(running: Commands, tmp_path: Path) -> None:
     running.good("cp", str(tree / "a b"), "alice:/tmp/copy/")
     running.good("cp", "alice:/tmp/copy/a b", str(tmp_path))
     assert (tmp_path / "a b").read_bytes() == bytes(range(256))
-    assert running.run("cp", "alice:/no/such", str(tmp_path)).code == 3
+    assert running.run("cp", "alice:/no/such", str(tmp_path)).code == 2
     assert running.run("cp", str(tmp_path / "none"), "alice:/tmp").code == 2
 
 

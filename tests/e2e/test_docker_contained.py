@@ -247,8 +247,34 @@ def test_no_name_is_asked_of_the_computers_resolver(lab: Rig) -> None:
     assert lab.address("other") in said or lab.address("other", 6) in said
 
 
+@pytest.fixture(params=["0", "1"])
+def bridge_nf(request: pytest.FixtureRequest) -> Iterator[str]:
+    """bridge-nf-call-iptables (and of ip6tables) of the computer: at 1 what crosses a bridge meets its
+    rules. As it was, afterwards.
+    """
+    settings = [Path(f"/proc/sys/net/bridge/bridge-nf-call-{name}") for name in ("iptables", "ip6tables")]
+    if os.geteuid() != 0 or not settings[0].exists():
+        pytest.skip("it cannot be set: it needs root, and the module br_netfilter")
+    before = [setting.read_text() for setting in settings]
+    try:
+        for setting in settings:
+            setting.write_text(request.param)
+        yield request.param
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.write_text(value)
+
+
+def test_closed_and_routed_whatever_bridges_ask_iptables(lab: Rig, bridge_nf: str) -> None:
+    assert Path("/proc/sys/net/bridge/bridge-nf-call-iptables").read_text().strip() == bridge_nf
+    test_hosts_reach_each_other_through_a_router(lab)
+    lab.clear()
+    test_frames_made_by_hand_are_not_answered(lab)
+    test_the_computer_cannot_be_pinged_or_connected_to(lab)
+    test_nobody_but_the_labs_hosts_answers_on_the_link(lab)
+
+
 def test_hosts_reach_each_other_through_a_router(lab: Rig) -> None:
-    assert Path("/proc/sys/net/bridge/bridge-nf-call-iptables").read_text().strip() in ("0", "1")
     lab.call("jail", "connect", address=lab.address("distant"), port=80, to="v4")
     lab.call("jail", "connect", address=lab.address("other", 6), port=80, to="v6", family=6)
 

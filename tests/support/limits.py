@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-# Seconds of CPU. Bad input is refused within a second on an idle core (0.9 s for the largest case); where
-# processors share a core it takes twice that. What is guarded against, an alias bomb say, takes minutes.
+# Seconds of CPU. Bad input is refused within a second, see docs/benchmarks.md (half of that for the largest
+# case); where processors share a core it takes twice that. What is guarded against, an alias bomb say, takes
+# minutes.
 BLOW_UP = 6.0

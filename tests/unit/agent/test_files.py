@@ -48,22 +48,22 @@ def test_a_file_is_written_in_place(agent: Agent, tmp_path: Path) -> None:
 
 def test_only_regular_files(agent: Agent, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(errors.AgentError, match="not a regular file"):
+    with pytest.raises(errors.PathError, match="not a regular file"):
         get(agent, tmp_path / "fifo")
-    with pytest.raises(errors.AgentError, match="not a regular file"):
+    with pytest.raises(errors.PathError, match="not a regular file"):
         get(agent, "/dev/zero")
-    with pytest.raises(errors.AgentError, match="Is a directory"):
+    with pytest.raises(errors.PathError, match="Is a directory"):
         get(agent, tmp_path)
-    with pytest.raises(errors.AgentError, match="No such file or directory"):
+    with pytest.raises(errors.PathError, match="No such file or directory"):
         get(agent, tmp_path / "nothing")
-    with pytest.raises(errors.AgentError, match="no absolute path"):
+    with pytest.raises(errors.PathError, match="no absolute path"):
         get(agent, "etc/passwd")
-    with pytest.raises(errors.AgentError, match="File exists"):
+    with pytest.raises(errors.PathError, match="File exists"):
         put(agent, "/etc/passwd/file", b"")
 
 
 def test_a_full_disk_is_told(agent: Agent) -> None:
-    with pytest.raises(errors.AgentError, match="not a regular file"):
+    with pytest.raises(errors.PathError, match="not a regular file"):
         put(agent, "/dev/full", b"x")
 
 
@@ -92,6 +92,48 @@ def test_a_large_folder_comes_in_pages(agent: Agent, tmp_path: Path) -> None:
     answer, parts, _ = agent.end(agent.ask("list", path=str(tmp_path)))
     assert answer == {"count": 1200}
     assert [len(p.message["entries"]) for p in parts] == [500, 500, 200]
+
+
+def test_a_page_of_long_names_fits_into_a_frame(agent: Agent, tmp_path: Path) -> None:
+    """200 links in a folder of 3,500 characters, to places of as many: 4 MB of JSON as 500 in one frame."""
+    deep = tmp_path.joinpath(*("é" * 100 for _ in range(15)))
+    deep.mkdir(parents=True)
+    for number in range(200):
+        (deep / f"{number}-{'x' * 200}").symlink_to("é" * 2000)
+    answer, parts, _ = agent.end(agent.ask("list", path=str(tmp_path)))
+    assert answer == {"count": 215}
+    paths = [entry["path"] for part in parts for entry in part.message["entries"]]
+    assert len(set(paths)) == 215
+    assert len(parts) > 1
+
+
+def test_a_path_itself(agent: Agent, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name, kind in (("file", "file"), ("link", "dir"), (".", "dir")):
+        _, parts, _ = agent.end(agent.ask("list", path=str(tmp_path / name), itself=True))
+        (found,) = parts[0].message["entries"]
+        assert (found["path"], found["kind"]) == ("", kind)
+    with pytest.raises(errors.PathError, match="No such file"):
+        agent.tell("list", path=str(tmp_path / "nothing"), itself=True)
+
+
+def test_a_files_size_is_said_first_and_no_more_is_sent(agent: Agent, tmp_path: Path) -> None:
+    """What is appended while it is read is not part of it."""
+    size = 3 << 20
+    (tmp_path / "log").write_bytes(bytes(size))
+    request = agent.ask("get", path=str(tmp_path / "log"))
+    assert agent.frame(request).message["part"] == {"size": size}
+    with (tmp_path / "log").open("ab") as log:
+        log.write(bytes(size))
+    answer, parts, _ = agent.end(request)
+    assert (answer["size"], sum(len(p.data) for p in parts)) == (size, size)
+
+
+def test_a_file_without_size_is_bounded(agent: Agent) -> None:
+    """/proc/self/pagemap says it is empty, and has eight bytes for each page of an address space."""
+    with pytest.raises(errors.AgentError, match="more than 16777216"):
+        agent.end(agent.ask("get", path="/proc/self/pagemap"))
 
 
 def test_mkdir(agent: Agent, tmp_path: Path) -> None:

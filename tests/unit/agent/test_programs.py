@@ -38,10 +38,18 @@ def test_exec_streams_and_exit_code(agent: Agent) -> None:
 
 
 def test_exec_of_what_is_not_there(agent: Agent) -> None:
-    with pytest.raises(errors.AgentError, match="nonsuch: No such file or directory"):
-        run(agent, "nonsuch")
-    with pytest.raises(errors.AgentError, match="/etc/passwd: Permission denied"):
-        run(agent, "/etc/passwd")
+    """As a shell ends then; what is said comes apart from what a program would have written."""
+    for argv, exit, said in (
+        (["nonsuch"], 127, "nonsuch: not found"),
+        (["/no/such"], 127, "/no/such: No such file or directory"),
+        (["/etc/passwd"], 126, "/etc/passwd: Permission denied"),
+        (["/etc"], 126, "/etc: Permission denied"),
+    ):
+        for more in ({}, {"tty": [24, 80]}):
+            answer, parts, _ = agent.end(agent.ask("exec", argv=argv, **more))
+            assert (answer, parts) == ({"exit": exit, "signal": None, "failed": said}, [])
+    with pytest.raises(errors.AgentError, match="true: No such file or directory"):
+        run(agent, "true", cwd="/no/such")  # the folder, not the program
     with pytest.raises(errors.AgentError, match="no program is named"):
         agent.tell("exec", argv=[])
 
@@ -119,14 +127,24 @@ def test_a_cancelled_exec_that_ignores_hang_ups_is_killed(agent: Agent) -> None:
 
 
 def test_a_terminal(agent: Agent) -> None:
+    """Each line is typed when the one before has been answered: a terminal echoes what is typed ahead amid
+    the output.
+    """
     request = agent.ask("exec", argv=["sh"], tty=[33, 111], term="vt100")
     agent.feed(request, b"stty size; echo $TERM; tty\n", stream="in")
+    read_until(agent, request, rb"33 111\r\nvt100\r\n/dev/pts/\d+\r\n")
     agent.feed(request, size=[44, 55])
+    agent.feed(request, b"stty size\n", stream="in")
+    read_until(agent, request, rb"44 55\r\n")
     agent.feed(request, b"exit 3\n", stream="in")
-    answer, parts, _ = agent.end(request)
-    out = b"".join(p.data for p in parts)
-    assert answer["exit"] == 3
-    assert re.search(rb"(33 111|44 55)\r\nvt100\r\n/dev/pts/\d+\r\n", out), out
+    assert agent.end(request)[0]["exit"] == 3
+
+
+def read_until(agent: Agent, request: int, pattern: bytes) -> None:
+    """Read an exec's output until it holds this."""
+    out = b""
+    while not re.search(pattern, out):
+        out += agent.frame(request).data
 
 
 def test_a_terminal_passes_interrupts_and_the_end_of_input(agent: Agent) -> None:

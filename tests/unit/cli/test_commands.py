@@ -16,6 +16,7 @@ from orchestrator.engines import registry
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import EngineError, EngineUnavailable
 from orchestrator.lab import Lab
+from orchestrator.owner import locked
 
 LAB = """
 name: fake-lab
@@ -150,6 +151,7 @@ def test_internet_is_confirmed_once_for_a_file_and_its_content(lab: Run) -> None
     refused = lab("up")
     assert (refused.code, refused.out) == (2, "")
     assert "office" in refused.err
+    assert "by a router with nat" not in refused.err
     assert "--yes" in refused.err
     assert lab("status").err == "no lab is running\n"
     assert lab("up", "--dry-run").code == 0
@@ -158,6 +160,16 @@ def test_internet_is_confirmed_once_for_a_file_and_its_content(lab: Run) -> None
     assert lab("up").code == 0
     Path("lab.yaml").write_text(text + "# changed\n")
     assert lab("up").code == 2
+
+
+def test_who_is_asked_hears_who_gets_out_behind_a_router(lab: Run) -> None:
+    text = "name: x\nnetworks: {wan: {internet: true}, a: {}, b: {}, c: {}}\nrouters:\n"
+    text += "  edge: {networks: [wan, a], nat: wan}\n  inner: {networks: [a, b]}\n"
+    Path("lab.yaml").write_text(text + "hosts: {h: {role: client, networks: [c]}}\n")
+    assert (
+        "hosts on wan reach the internet (internet: true), and by a router with nat also those on a, b"
+        in (lab("up").err)
+    )
 
 
 def test_control_characters_of_names_are_harmless(lab: Run) -> None:
@@ -177,6 +189,11 @@ def test_gc_removes_what_is_incomplete_and_nothing_else(lab: Run, monkeypatch: p
     engine.apply(half, (), lambda _: None)
     found = {one.key.name: one.state for one in engine.find(plan.key.owner)}
     assert found == {"fake-lab": "running", "half": "incomplete"}
+    with locked("half", print, "starting"):  # as by an `up` that is alive
+        states = {one["name"]: one["state"] for one in json.loads(lab("status", "--json").out)["labs"]}
+        assert states == {"fake-lab": "running", "half": "starting"}
+        assert lab("gc").err == "nothing was left behind\n"
+    assert "incomplete" in lab("status").out
     assert "removed what was left of lab half" in lab("gc").err
     assert [one.key.name for one in engine.find(plan.key.owner)] == ["fake-lab"]
     assert lab("gc") == (0, "", "nothing was left behind\n")

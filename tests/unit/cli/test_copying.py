@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.copying import Fetch, Place, place, safe
+from orchestrator.copying import ROOM, Fetch, Place, place, safe
 from orchestrator.errors import AgentError, DaemonError, LabError, UsageError
 from orchestrator.wire import Channel, encode, read_frame
 
@@ -21,6 +22,8 @@ class Host:
     def __init__(self) -> None:
         self.entries: list[Any] = []
         self.asked: list[str] = []
+        self.announced: Any = 4
+        self.pieces: Iterable[bytes] = [b"evil"]
         here, self._there = socket.socketpair()
         self.channel = Channel(here)
         self._thread = threading.Thread(target=self._serve)
@@ -38,8 +41,16 @@ class Host:
                     self._there.sendall(encode({"id": number, "ok": {"entries": self.entries}}))
                 else:
                     self.asked.append(message["path"])
-                    self._there.sendall(encode({"id": number, "part": {}}, b"evil"))
-                    self._there.sendall(encode({"id": number, "ok": {"mode": 0o4777}}))
+                    try:
+                        self._give(number)
+                    except OSError:
+                        return  # the copy has broken off
+
+    def _give(self, number: int) -> None:
+        self._there.sendall(encode({"id": number, "part": {"size": self.announced}}))
+        for piece in self.pieces:
+            self._there.sendall(encode({"id": number, "part": {}}, piece))
+        self._there.sendall(encode({"id": number, "ok": {"mode": 0o4777}}))
 
     def close(self) -> None:
         self.channel.close()
@@ -159,6 +170,47 @@ def test_no_set_user_id_and_no_devices(host: Host, here: Path) -> None:
 
 def test_a_file_is_its_own_only_entry(host: Host, here: Path) -> None:
     host.entries = [entry("")]
+    fetch(host, here)
+    assert (here / "got").read_text() == "evil"
+
+
+@pytest.mark.parametrize("announced", [4, 0, 1 << 20])
+def test_a_file_without_end_is_broken_off(host: Host, here: Path, announced: int) -> None:
+    """What was there under its name stays, and nothing else does; the channel is closed."""
+    (here / "got").write_text("mine")
+    host.entries, host.announced, host.pieces = [entry("")], announced, repeat(bytes(1 << 16))
+    with pytest.raises(AgentError, match="more of /data than it announced"):
+        fetch(host, here)
+    assert [(p.name, p.read_text()) for p in here.iterdir()] == [("got", "mine")]
+    host._thread.join(10)
+    assert not host._thread.is_alive(), "it was cancelled"
+
+
+def test_a_copy_has_a_limit(host: Host, here: Path) -> None:
+    host.entries = [entry("a"), entry("b"), entry("c")]
+    with pytest.raises(UsageError, match="larger than 10"):
+        Fetch(host.channel, "h", print, limit=10).copy("/data", str(here / "got"))
+    assert sorted(p.name for p in (here / "got").iterdir()) == ["a", "b"]
+
+
+def test_no_file_fills_the_disk(host: Host, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.copying._free", lambda _: (1 << 20) + ROOM)
+    host.entries, host.announced = [entry("")], 2 << 20
+    with pytest.raises(UsageError, match="no room"):
+        fetch(host, here)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("announced", [None, -1, "4", [], 1.5])
+def test_a_size_that_is_none_ends_the_copy(host: Host, here: Path, announced: Any) -> None:
+    host.entries, host.announced = [entry("")], announced
+    with pytest.raises(AgentError, match="how large"):
+        fetch(host, here)
+    assert list(here.iterdir()) == []
+
+
+def test_a_file_that_shrinks_meanwhile_is_what_came(host: Host, here: Path) -> None:
+    host.entries, host.announced = [entry("")], 1000
     fetch(host, here)
     assert (here / "got").read_text() == "evil"
 

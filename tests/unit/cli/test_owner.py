@@ -52,6 +52,27 @@ def test_a_second_command_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(said) == 1
 
 
+def test_what_a_living_command_does_is_seen(state: Path) -> None:
+    assert owner.at_work("x") is None
+    program = (
+        "import sys\nfrom orchestrator import owner\n"
+        "with owner.locked('x', print, 'removing'): print('has it', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"has it\n"
+        assert owner.at_work("x") == "removing"
+        assert owner.at_work("y") is None
+        other.kill()
+    assert owner.at_work("x") is None
+    said: list[str] = []
+    with owner.locked("x", said.append, "starting"):
+        assert owner.at_work("x") == "starting"
+    assert said == []
+
+
 def test_a_killed_commands_lock_is_free_and_swept(state: Path) -> None:
     program = (
         "import os\nfrom orchestrator import owner\nwith owner.locked('x', print): os.kill(os.getpid(), 9)"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -181,6 +182,29 @@ def test_numpy_refuses_the_same(junk: bytes, at: int, cut: int, family: int) -> 
     good = worlds.table([link] * 3, family)
     place = len(good) // 3 + at
     data = good[:place] + junk + good[place + cut :]
+    assert _outcome(data, family, numpy=True) == _outcome(data, family, numpy=False)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (" 00:00000000 ", " 00:0000000F "),  # no timer, and yet a time
+        (" 00:00000000 ", " 00:FFFFFFFF "),
+        (" 00:00000000 ", " 00:00000000000000FF "),
+        (" 00:00000000 ", " 01:7FFFFFFFFFFFFFFF "),
+        (" 00:00000000 ", " 01:8000000000000000 "),  # beyond a long
+        (" 01 00000000:", " 0C 00000000:"),  # TCP_NEW_SYN_RECV
+        (" 7 1 ", " 18446744073709551615 1 "),
+        (" 7 1 ", " 18446744073709551616 1 "),  # beyond an unsigned long
+        (" 7 1 ", " 99999999999999999999 1 "),
+        ("    0        0 7", " 9999999999        0 7"),
+    ],
+)
+def test_numpy_reads_odd_numbers_the_same(old: str, new: str, family: int) -> None:
+    good = worlds.table([worlds.sock("web", "10.0.0.1:80", "10.0.0.2:90", inode=7, family=family)], family)
+    assert old.encode() in good
+    data = good.replace(old.encode(), new.encode())
     assert _outcome(data, family, numpy=True) == _outcome(data, family, numpy=False)
 
 

@@ -38,6 +38,7 @@ def topologies(draw: st.DrawFn) -> Topology:
             name=name,
             subnet=SUBNETS[number] if number < len(SUBNETS) and draw(st.booleans()) else None,
             subnet6=draw(st.sampled_from(SUBNETS6 if number == 0 else SUBNETS6[:2])),
+            internet=draw(st.sampled_from([False, False, True])),
         )
         for number, name in enumerate(names)
     )

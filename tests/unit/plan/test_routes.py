@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.model.plan import Plan, PlannedHost
 from orchestrator.model.topology import Topology
 from orchestrator.plan import make_plan
 from tests.unit.plan.labs import KEY, plan, topologies
-from tests.unit.plan.walk import follow, reached
+from tests.unit.plan.walk import follow, leaves, reached
 
 
 @settings(max_examples=300, deadline=None)
@@ -25,6 +27,32 @@ def test_packets_reach_what_the_file_lets_them_and_nothing_else(topology: Topolo
                     starts = [mine.network for mine in host.interfaces if not six or mine.address6]
                     can = any(link.network in reached(planned, start, six) for start in starts)
                     assert (follow(planned, host, address) is target) == can, (host.name, address)
+
+
+@settings(max_examples=300, deadline=None)
+@given(topologies())
+def test_out_get_those_whom_the_file_lets_and_nobody_else(topology: Topology) -> None:
+    planned = make_plan(topology, KEY, "docker")
+    opened = {network.name for network in planned.networks if network.internet}
+    exits = [router for router in planned.hosts if router.nat in opened]
+    for host in planned.hosts:
+        starts = [link.network for link in host.interfaces]
+        direct = host in exits or (host.kind == "host" and not opened.isdisjoint(starts))
+        behind = any(_inside(planned, starts, one) for one in exits)
+        assert leaves(planned, host) == (direct or behind), host.name
+
+
+def _inside(planned: Plan, starts: list[str], door: PlannedHost) -> bool:
+    """Whether a packet that enters at `starts` gets to the door at a network other than the one it leads
+    to.
+    """
+    inner = {link.network for link in door.interfaces} - {door.nat}
+    return any(not inner.isdisjoint({start, *_without(planned, start, door)}) for start in starts)
+
+
+def _without(planned: Plan, start: str, door: PlannedHost) -> set[str]:
+    others = msgspec.structs.replace(planned, hosts=tuple(h for h in planned.hosts if h is not door))
+    return reached(others, start, False)
 
 
 def routes_of(text: str, name: str) -> list[tuple[str, str]]:
@@ -80,6 +108,31 @@ def test_only_hosts_on_an_internet_network_have_a_way_out() -> None:
     assert routes_of(text, "h")[:2] == [("10.0.2.0/24", "10.0.1.1"), ("10.0.3.0/24", "10.0.1.1")]
     assert all(destination != "default" for destination, _ in routes_of(text, "two"))
     assert ("default", "10.0.3.254") in routes_of(text, "t")
+
+
+WAN = CHAIN.replace("c: {subnet", "c: {internet: true, subnet").replace("[b, c]}", "[b, c], nat: c}")
+
+
+def test_a_router_that_masquerades_to_the_internet_leads_there() -> None:
+    """Whoever is behind it, also behind further routers; no others, and by IPv4 only."""
+    assert ("default", "10.0.3.254") in routes_of(WAN, "two")
+    assert ("default", "10.0.2.2") in routes_of(WAN, "m")
+    assert ("default", "10.0.2.2") in routes_of(WAN, "one")
+    assert ("default", "10.0.1.1") in routes_of(WAN, "h")
+    for name in ("h", "m", "one", "two", "t"):
+        assert all(":" not in via for destination, via in routes_of(WAN, name) if destination == "default")
+
+
+def test_a_nearer_router_that_does_not_masquerade_leads_nowhere() -> None:
+    text = WAN.replace("{one:", "{near: {networks: [a, c]}, one:")
+    assert ("default", "10.0.1.2") in routes_of(text, "h"), "by `one`, not by `near`"
+    assert ("default", "10.0.1.2") in routes_of(text, "near")
+    assert ("default", "10.0.3.254") in routes_of(text, "t")
+
+
+def test_a_router_that_masquerades_elsewhere_is_no_way_out() -> None:
+    text = WAN.replace("nat: c", "nat: b")
+    assert all(route[0] != "default" for name in ("h", "m", "two") for route in routes_of(text, name))
 
 
 def test_many_neighbours_become_one_route() -> None:

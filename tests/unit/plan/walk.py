@@ -35,6 +35,23 @@ def follow(plan: Plan, host: PlannedHost, address: str) -> PlannedHost | None:
     raise AssertionError(f"a packet to {address} goes round")
 
 
+def leaves(plan: Plan, host: PlannedHost) -> bool:
+    """Whether a packet of the host to an address outside gets to the computer. A loop is an error."""
+    gateways = {net.name: net.gateway for net in plan.networks if net.internet}
+    for _ in range(len(plan.hosts) + 1):
+        hop = _next(host, plan, "198.51.100.1")
+        if hop is None:
+            return False
+        network, via = hop
+        if gateways.get(network) == via:
+            return True
+        found = owner_of(plan, network, via)
+        assert found is not None
+        assert found.kind == "router"
+        host = found
+    raise AssertionError("a packet to the outside goes round")
+
+
 def _next(host: PlannedHost, plan: Plan, address: str) -> tuple[str, str] | None:
     """Network and next hop: connected subnets first, then the longest prefix."""
     subnets = {net.name: (net.subnet, net.subnet6) for net in plan.networks}

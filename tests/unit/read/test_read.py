@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import TopologyError
 from orchestrator.model.topology import Attachment, ConnectTo, FileCopy, Listen, Resources, Topology
 from orchestrator.read import read_file, read_text
+from tests.support.bad_input import HUGE, one_host
 from tests.support.limits import BLOW_UP
 
 ROOT = Path(__file__).parents[3]
@@ -25,11 +26,6 @@ DIAGNOSTIC = re.compile(r"lab\.yaml:[1-9][0-9]*:[1-9][0-9]*: .+")
 def read(text: str, folder: Path = ROOT) -> Topology:
     """The topology of this text."""
     return read_text(text.encode(), "lab.yaml", str(folder))
-
-
-def one_host(fields: str, networks: str = "{dc: {}}") -> str:
-    """A lab with one host, `web`."""
-    return f"name: t\nnetworks: {networks}\nhosts:\n  web: {{role: server, networks: [dc], {fields}}}\n"
 
 
 def test_the_default_lab_is_read() -> None:
@@ -52,6 +48,12 @@ def test_every_scalar_is_read_as_text() -> None:
     expected = {"A": "12:30", "B": "0x10", "C": "yes", "D": "1_0", "E": "", "F": "", "G": "2020-01-01"}
     assert lab.hosts[0].env == expected
     assert lab.hosts[1].run == ("sleep", "010", "null-ish")
+
+
+def test_sysctls_are_kept_as_they_are_written() -> None:
+    lab = read(one_host("sysctls: {net.ipv4.tcp_syncookies: 2, net.ipv4.ip_local_port_range: 40000 40010}"))
+    expected = {"net.ipv4.tcp_syncookies": "2", "net.ipv4.ip_local_port_range": "40000 40010"}
+    assert lab.hosts[0].sysctls == expected
 
 
 def test_all_forms_of_attachments() -> None:
@@ -140,29 +142,6 @@ def test_what_is_no_file_is_a_diagnostic(path: str, tmp_path: Path, monkeypatch:
     with pytest.raises(TopologyError) as caught:
         read_file(path)
     assert len(caught.value.diagnostics) == 1
-
-
-HUGE = {
-    "bytes": b"#" * (64 << 20),
-    "flow": b"[" * (1 << 20),
-    "block": b"\n".join(b" " * n + b"-" for n in range(2000)),
-    "items": b"[" + b"a," * (1 << 20) + b"]",
-    "lists": b"[" + b"[]," * (1 << 20) + b"]",
-    "unknown keys": b"\n".join(b"hosts%d: x" % n for n in range(100_000)),
-    "unknown hosts": b"name: t\nnetworks: {dc: {}}\nhosts:\n"
-    + b"".join(b" a%d: {role: client, networks: [dc], connect: [b%d:80]}\n" % (n, n) for n in range(8000)),
-    "duplicates": b"a: x\n" * 100_000,
-    "same address": b"name: t\nnetworks: {dc: {subnet: 10.0.0.0/8}}\nhosts:\n"
-    + b"".join(b" a%d: {role: client, networks: {dc: 10.0.0.1}}\n" % n for n in range(8000)),
-    "listens": one_host(f"listen: [{', '.join(str(1 + n % 5000) for n in range(20_000))}]").encode(),
-    "addresses": one_host(
-        f"listen: [{', '.join(f'127.0.{n // 250}.{n % 250}:80' for n in range(20_000))}, 80]"
-    ).encode(),
-    "tabs": b"a:\n" + b"\tb: c\n" * 100_000,
-    "quote": b'a: "' + b"x\n" * 100_000,
-    "anchors": b"".join(b"a%d: &a%d x\n" % (n, n) for n in range(50_000)),
-    "names": one_host(f"count: 99999}}\n  {'x' * 100_000}: {{role: server").encode(),
-}
 
 
 @pytest.mark.parametrize("kind", HUGE)
