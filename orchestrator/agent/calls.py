@@ -178,6 +178,8 @@ def _interrupt(call: Call) -> None:
     waiting = tuple(call.calls.labelled.get(call.ask["of"], ()))
     for one in waiting:
         one.interrupt()
+    for one in waiting:
+        one.request.flush()
     call.result = len(waiting)
 
 

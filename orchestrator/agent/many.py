@@ -36,7 +36,7 @@ class Many:
         self._left = len(asks)
         self._all = [_One(self, place, ask) for place, ask in enumerate(asks)]
         request.on_cancel = self._cancel
-        request.on_credit = self._send
+        request.on_credit = self.send
         for one in self._all:
             guarded(one, lambda one=one: calls.handle(one))  # type: ignore[misc]
 
@@ -47,9 +47,9 @@ class Many:
         self._left -= 1
         if not self._sending:
             self._sending = True
-            self._loop.soon(self._send)
+            self._loop.soon(self.send)
 
-    def _send(self) -> None:
+    def send(self) -> None:
         """What is ready, as far as who asked takes it; then the end."""
         self._sending = False
         while self._ready:
@@ -101,6 +101,10 @@ class _One(Request):
     def error(self, error: BaseException) -> None:
         """Its answer is an error."""
         self._answer({"error": wire.error_message(as_agent_error(error))}, b"")
+
+    def flush(self) -> None:
+        """Send what is ready, before the round is over."""
+        self._many.send()
 
     def _answer(self, answer: wire.Message, data: bytes) -> None:
         if self.open:

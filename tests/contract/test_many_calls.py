@@ -137,3 +137,13 @@ def test_a_release_ends_them(lab: Rig) -> None:
         for one in left:
             with pytest.raises(AgentError, match="released"):
                 one.answer(timeout=10)
+
+
+def test_an_interrupt_is_answered_after_those_that_it_ends(lab: Rig) -> None:
+    with requests(lab) as client:
+        ends(begin(client, "a", {"do": "listen", "port": 7850, "as": "door"}))
+        waits = {"do": "accept", "fd": "door", "timeout": 60, "label": 1}
+        left = begin(client, "a", *(waits for _ in range(20)))
+        client.call("call", host="a", scoped=True, call={"do": "interrupt", "of": 1})
+        assert all(one.done for one in left)
+        assert {one.message["errno"] for one in ends(left)} == {"EINTR"}
