@@ -196,6 +196,18 @@ def restart(lab: Lab, host: str, say: Progress = lambda _: None) -> tuple[str, .
     return failed
 
 
+def rerun(lab: Lab, hosts: Sequence[str], say: Progress = lambda _: None) -> tuple[str, ...]:
+    """Start the programs of these hosts again; a line for each planned connection to them that fails."""
+    with locked(lab.key.name, say):
+        anew = [Change(action="run", subject=host, why="run again") for host in hosts]
+        dependent = [
+            Change(action="connect", subject=one.name, why="its server runs again")
+            for one in lab.plan.hosts
+            if any(connect.host in hosts for connect in one.connect)
+        ]
+        return Steps(lab.channel, lab.plan, (*anew, *dependent), say).carry_out()
+
+
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """A second Ctrl-C does not end the cleaning up after the first."""

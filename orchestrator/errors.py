@@ -15,8 +15,9 @@
     ├── DaemonError                3     the daemon of a lab is gone, or speaks another version
     │   ├── DaemonGone             3     … its channel has ended
     │   └── ProtocolError          3     bytes that are no frame, or one beyond its bounds
-    ├── AgentError                 3     an agent is gone or refused what it was told
-    │   └── PathError              2     a path on a host is not there, or is not what it was named as
+    ├── AgentError                 3     an agent refused what it was told
+    │   ├── PathError              2     a path on a host is not there, or is not what it was named as
+    │   └── AgentGone              3     … or is gone, or does not answer
     └── ObservationError           3     what was to be seen could not be seen
 
 Foreign exceptions are translated where they enter (`raise … from`). A failed expectation is data, not an
@@ -109,7 +110,11 @@ class ProtocolError(DaemonError):
 
 
 class AgentError(LabError):
-    """An agent is gone, or refused what it was told."""
+    """An agent refused what it was told."""
+
+
+class AgentGone(AgentError):
+    """An agent is gone, or does not answer."""
 
 
 class PathError(AgentError):

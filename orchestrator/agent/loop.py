@@ -13,12 +13,12 @@ from typing import NoReturn
 
 from orchestrator import errors, wire
 from orchestrator.agent import files, spawn
-from orchestrator.agent.calls import Calls
 from orchestrator.agent.execs import Execs
 from orchestrator.agent.logs import Logs
 from orchestrator.agent.poll import Loop
 from orchestrator.agent.programs import Programs
 from orchestrator.agent.requests import Channel, Request
+from orchestrator.agent.scopes import Scopes
 from orchestrator.agent.sets import Connections, Listeners
 from orchestrator.agent.sockets import Descriptors
 
@@ -32,17 +32,19 @@ class Agent:
         self.name = name
         self.loop = Loop()
         descriptors = Descriptors(self.loop)
-        self._calls = Calls(self.loop, descriptors)
+        self._scopes = Scopes(self.loop, descriptors, name)
         self._listeners = Listeners(self.loop, descriptors)
         self._connections = Connections(self.loop, descriptors)
         self._programs = Programs(self.loop, before_exec)
         self._execs = Execs(self.loop, before_exec)
         self.ops: dict[str, Callable[[Request], object]] = {
-            "call": self._calls.handle,
+            "call": self._scopes.handle,
+            "release": self._scopes.release,
             "listen": lambda request: request.ok(self._listeners.set(_wanted(request, "listen"))),
             "connect": self._connect,
             "start": self._programs.start,
             "stop": self._programs.stop,
+            "signal": self._programs.signal,
             "exec": self._execs.start,
             "put": files.put,
             "get": lambda request: files.Get(self.loop, request),

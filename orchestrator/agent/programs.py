@@ -125,9 +125,24 @@ class Programs:
         if running is None or not running.alive:
             return request.ok({"was": "absent" if running is None else "exited"})
         spawn.kill_group(running.pid, signal.SIGTERM)
+        spawn.kill_group(running.pid, signal.SIGCONT)  # one that is stopped could not end
         seconds = float(request.message.get("timeout") or STOP_SECONDS)
         timer = self._loop.after(seconds, lambda: spawn.kill_group(running.pid, signal.SIGKILL))
         running.on_end.append(lambda: _stopped(request, running, timer))
+
+    def signal(self, request: Request) -> None:
+        """Any signal to its process group, SIGSTOP and SIGCONT too; it is sent when this is answered."""
+        name, number = str(request.message.get("program") or "run"), int(request.message["signal"])
+        running = self._by_id.get(name)
+        if running is None or not running.alive:
+            raise errors.AgentError(f"no program {name!r} runs", "`start` starts one")
+        if number not in signal.valid_signals():
+            raise errors.AgentError(f"{number} is no signal")
+        try:
+            os.killpg(running.pid, number)
+        except ProcessLookupError as error:  # it has ended, and has not been waited for yet
+            raise errors.AgentError(f"program {name!r} has just ended") from error
+        request.ok({"pid": running.pid})
 
     def rings(self) -> dict[str, Ring]:
         """What each has written."""

@@ -1,4 +1,4 @@
-"""Named descriptors, addresses and socket options: what the calls of an agent work on."""
+"""Named descriptors and addresses: what the calls of an agent work on."""
 
 from __future__ import annotations
 
@@ -9,52 +9,78 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import errors
 from orchestrator.agent.poll import Loop
 
+if TYPE_CHECKING:
+    from orchestrator.agent.tls import Tls
+
 Address = tuple[str, int]
-_LEVELS = {
-    "SO_": socket.SOL_SOCKET,
-    "TCP_": socket.IPPROTO_TCP,
-    "IP_": socket.IPPROTO_IP,
-    "IPV6_": socket.IPPROTO_IPV6,
-}
-# asm-generic/socket.h, linux/tcp.h: what this Python has no name for
-_NUMBERS = {
-    "SO_RCVBUFFORCE": 33,
-    "SO_SNDBUFFORCE": 32,
-    "SO_MAX_PACING_RATE": 47,
-    "SO_ZEROCOPY": 60,
-    "IP_MINTTL": 21,
-}
-_TEXT = {"TCP_CONGESTION", "SO_BINDTODEVICE"}
-_LINGER = struct.Struct("ii")
+Attempt = Callable[[], None]
 TCP_ESTABLISHED = 1  # include/net/tcp_states.h
 
 
-class Descriptor:
-    """A socket with a name, and who waits for it: calls are served in the order in which they were made."""
+class Line:
+    """Who waits for one direction of a descriptor: calls are served in the order in which they were made."""
 
-    __slots__ = ("auto", "name", "readers", "sock", "writers")
+    __slots__ = ("resting", "waiters", "watched")
+
+    def __init__(self) -> None:
+        self.waiters: deque[Attempt] = deque()
+        self.resting: Attempt | None = None  # the first in line, while it waits for a moment
+        self.watched = False  # is epoll asked to wake it?
+
+
+class Descriptor:
+    """A socket with a name, TLS where it has that, and who waits for it."""
+
+    __slots__ = ("auto", "host", "lines", "name", "sock", "tls")
 
     def __init__(self, name: str, sock: socket.socket, auto: bool = False) -> None:
         sock.setblocking(False)
         self.name = name
         self.sock = sock
         self.auto = auto  # made by `up`, not by a step: never the one that is meant when no name is given
-        self.readers: deque[Callable[[], bool]] = deque()
-        self.writers: deque[Callable[[], bool]] = deque()
+        self.host = ""  # the name that `connect` was told, with the port where that says something
+        self.tls: Tls | None = None
+        self.lines = (Line(), Line())  # of readers, of writers
+
+    @property
+    def is_stream(self) -> bool:
+        """TCP, not UDP."""
+        return self.sock.type == socket.SOCK_STREAM
 
     def waiting(self, writing: bool) -> bool:
         """Does a call wait here already?"""
-        return bool(self.writers if writing else self.readers)
+        return bool(self.lines[writing].waiters)
+
+    def send(self, data: bytes | memoryview) -> int:
+        """send(2), through TLS where there is some. Raises BlockingIOError."""
+        return self.tls.send(data) if self.tls else self.sock.send(data)
+
+    def flushed(self) -> bool:
+        """Is all that was sent with the kernel? (A record of TLS goes there in one piece or in several.)"""
+        return self.tls is None or self.tls.flush()
+
+    def recv(self, size: int) -> bytes:
+        """recv(2), through TLS where there is some. Raises BlockingIOError."""
+        return self.tls.recv(size) if self.tls else self.sock.recv(size)
+
+    def peek(self, size: int) -> bytes:
+        """What `recv` would give, which stays where it is (MSG_PEEK). Raises BlockingIOError."""
+        return self.tls.peek(size) if self.tls else self.sock.recv(size, socket.MSG_PEEK)
+
+    @property
+    def buffered(self) -> bool:
+        """Is there something to read that the kernel does not know of?"""
+        return self.tls is not None and self.tls.buffered
 
     def describe(self) -> dict[str, Any]:
         """For `list`: what a program could find out about its own descriptor."""
         family = {socket.AF_INET: 4, socket.AF_INET6: 6}.get(self.sock.family)
-        kind = "tcp" if self.sock.type == socket.SOCK_STREAM else "udp"
+        kind = "tcp" if self.is_stream else "udp"
         ends = {"local": local(self.sock), "peer": peer(self.sock)}
         return {
             "name": self.name,
@@ -62,6 +88,7 @@ class Descriptor:
             "family": family,
             "kind": kind,
             "auto": self.auto,
+            "tls": self.tls.version if self.tls else None,
             **ends,
         }
 
@@ -111,35 +138,57 @@ class Descriptors:
         if descriptor.sock.fileno() >= 0:
             self._loop.forget(descriptor.sock.fileno())
         descriptor.sock.close()
-        for attempt in (*descriptor.readers, *descriptor.writers):
-            attempt()
+        for line in descriptor.lines:
+            for attempt in list(line.waiters):
+                attempt()
         self.on_close()
 
-    def wait(self, descriptor: Descriptor, writing: bool, attempt: Callable[[], bool]) -> None:
-        """Call `attempt` whenever it may succeed, until it says True; after those who wait already."""
-        queue = descriptor.writers if writing else descriptor.readers
-        queue.append(attempt)
-        if len(queue) == 1:
-            watch = self._loop.writing if writing else self._loop.reading
-            watch(descriptor.sock.fileno(), lambda: self._ready(descriptor, writing))
+    def wait(self, descriptor: Descriptor, writing: bool, attempt: Attempt, ready: bool = True) -> None:
+        """Call `attempt` whenever it may succeed, until `unwait`; after those who wait already, but not after
+        those that came later while this one waited for the other direction. Not `ready`: keep its place, and
+        everybody behind it waiting, without being called.
+        """
+        line, other = descriptor.lines[writing], descriptor.lines[not writing]
+        if attempt in other.waiters:
+            self._out(descriptor, not writing, attempt)
+            line.waiters.appendleft(attempt)
+        elif attempt not in line.waiters:
+            line.waiters.append(attempt)
+        if not ready:
+            line.resting = attempt
+        elif line.resting == attempt:
+            line.resting = None
+        self._watch(descriptor, writing)
 
-    def unwait(self, descriptor: Descriptor, attempt: Callable[[], bool]) -> None:
-        """This one waits no more (its time is over)."""
-        for writing, queue in ((False, descriptor.readers), (True, descriptor.writers)):
-            if attempt in queue:
-                queue.remove(attempt)
-                self._quiet(descriptor, writing)
+    def unwait(self, descriptor: Descriptor, attempt: Attempt) -> None:
+        """This one waits no more."""
+        for writing in (False, True):
+            if attempt in descriptor.lines[writing].waiters:
+                self._out(descriptor, writing, attempt)
+
+    def _out(self, descriptor: Descriptor, writing: bool, attempt: Attempt) -> None:
+        line = descriptor.lines[writing]
+        line.waiters.remove(attempt)
+        if line.resting == attempt:
+            line.resting = None
+        self._watch(descriptor, writing)
+        if not writing and line.waiters and descriptor.buffered:
+            self._loop.soon(lambda: self._ready(descriptor, writing))
 
     def _ready(self, descriptor: Descriptor, writing: bool) -> None:
-        queue = descriptor.writers if writing else descriptor.readers
-        if queue and queue[0]():
-            queue.popleft()
-            self._quiet(descriptor, writing)
+        line = descriptor.lines[writing]
+        if line.waiters and line.waiters[0] != line.resting:
+            line.waiters[0]()
 
-    def _quiet(self, descriptor: Descriptor, writing: bool) -> None:
-        """Stop watching a descriptor that nobody waits for."""
-        if not (descriptor.writers if writing else descriptor.readers) and descriptor.sock.fileno() >= 0:
-            (self._loop.writing if writing else self._loop.reading)(descriptor.sock.fileno(), None)
+    def _watch(self, descriptor: Descriptor, writing: bool) -> None:
+        """Have epoll wake the first in line, if there is one that wants that."""
+        line, fd = descriptor.lines[writing], descriptor.sock.fileno()
+        wanted = bool(line.waiters) and line.waiters[0] != line.resting
+        if wanted == line.watched or fd < 0:
+            return
+        line.watched = wanted
+        watch = self._loop.writing if writing else self._loop.reading
+        watch(fd, (lambda: self._ready(descriptor, writing)) if wanted else None)
 
     def _names(self) -> str:
         names = [d.name for d in self._by_name.values()][:20]
@@ -188,40 +237,6 @@ def _name(ask: Callable[[], Any]) -> list[Any] | None:
         return None
 
 
-def option(name: str) -> tuple[int, int]:
-    """(level, number) of a socket option by its C name."""
-    level = next((number for prefix, number in _LEVELS.items() if name.startswith(prefix)), None)
-    number = _NUMBERS.get(name, getattr(socket, name, None))
-    if level is None or not isinstance(number, int):
-        raise errors.AgentError(
-            f"no socket option {name!r} is known", "options have their C names, as SO_RCVBUF"
-        )
-    return level, number
-
-
-def set_option(sock: socket.socket, name: str, value: Any) -> None:
-    """setsockopt(2): a number; text for a few; SO_LINGER as [on, seconds]."""
-    level, number = option(name)
-    if name == "SO_LINGER" and isinstance(value, list):
-        sock.setsockopt(level, number, _LINGER.pack(int(value[0]), int(value[1])))
-    elif name in _TEXT:
-        sock.setsockopt(level, number, str(value).encode())
-    else:
-        sock.setsockopt(level, number, int(value))
-
-
-def get_option(sock: socket.socket, name: str) -> Any:
-    """getsockopt(2), as `set_option` takes it; TCP_INFO as the hexadecimal digits of the struct."""
-    level, number = option(name)
-    if name == "SO_LINGER":
-        return list(_LINGER.unpack(sock.getsockopt(level, number, _LINGER.size)))
-    if name in _TEXT:
-        return sock.getsockopt(level, number, 64).split(b"\0")[0].decode("ascii", "replace")
-    if name == "TCP_INFO":
-        return sock.getsockopt(level, number, 512).hex()
-    return sock.getsockopt(level, number)
-
-
 def connected(sock: socket.socket, address: Address) -> int:
     """How a connect under way went, after poll(2) has said that it did: 0, EALREADY (not yet), or its errno.
 
@@ -244,6 +259,11 @@ def events(fd: int, seconds: float = 0) -> dict[str, bool]:
     bits = {"readable": select.POLLIN, "writable": select.POLLOUT, "urgent": select.POLLPRI}
     bits |= {"peer_closed": select.POLLRDHUP, "hung_up": select.POLLHUP, "error": select.POLLERR}
     return {name: bool(seen & bit) for name, bit in bits.items()}
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """SO_LINGER of 0 seconds (socket(7)): the last close(2) resets, and leaves no TIME_WAIT."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def duplicate(sock: socket.socket) -> socket.socket:

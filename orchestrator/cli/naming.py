@@ -88,6 +88,17 @@ def complete_labs(_: click.Context, __: click.Parameter, incomplete: str) -> lis
     return sorted({lab.key.name for lab in found if lab.key.name.startswith(incomplete)})
 
 
+def complete_scenarios(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Scenarios of the file that is meant."""
+    from orchestrator.read import read_file
+
+    try:
+        scenarios = read_file(context.params.get("path") or DEFAULT_FILE).scenarios
+    except (LabError, OSError):
+        return []
+    return [name for name in dict.fromkeys(one.name for one in scenarios) if name.startswith(incomplete)]
+
+
 def complete_hosts(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Hosts of the lab that is meant, as far as that can be said quickly."""
     return [name for name in _host_names(context.params) if name.startswith(incomplete)]

@@ -21,8 +21,10 @@ there is neither and only one lab runs, it is that one. Results go to stdout, pr
 | exit | means |
 |---|---|
 | 0 | all right |
+| 1 | an expectation failed |
 | 2 | bad input or usage: the file, an option, a name, a path on a host that is not there |
 | 3 | the infrastructure failed: an engine, a daemon, a host, a connection of the file that could not be opened |
+| 4 | a verdict is unknown: it could not be observed; of several, 3 before 1 before 4 |
 | 128 + n | ended by signal n: 130 for Ctrl-C, 141 for a closed pipe |
 
 `lab exec` and `lab shell` end with the exit code of what they ran: as in a shell 127 where the host has no such program,

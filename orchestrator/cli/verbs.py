@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "down": "Remove a lab and all that belongs to it.",
     "status": "The labs that run, or the hosts of one of them.",
     "conns": "Both ends of every connection as one row.",
+    "run": "Run scenarios: sockets step by step, with verdicts on both ends.",
     "exec": "Run a command in a host.",
     "shell": "Open a shell in a host.",
     "cp": "Copy files and folders to or from a host.",
@@ -30,7 +31,7 @@ VERBS: dict[str, str] = {
     "completion": "Print a script that completes `lab` in your shell.",
 }
 # Verbs of a later day: they are answered, and not offered.
-UNBUILT = ("agent", "run", "link", "cut", "heal", "capture", "explain", "report", "diff", "machines")
+UNBUILT = ("agent", "link", "cut", "heal", "capture", "explain", "report", "diff", "machines")
 
 
 class Verbs(click.Group):
@@ -86,7 +87,8 @@ def _unbuilt(name: str) -> click.Command:
     "lab",
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit: 0 all right, 1 an expectation failed, 2 bad input or usage, 3 the infrastructure failed.",
+    epilog="Exit: 0 all right, 1 an expectation failed, 2 bad input or usage, 3 the infrastructure failed, "
+    "4 a verdict is unknown.",
 )
 @click.version_option(orchestrator.__version__, prog_name="lab", message="%(prog)s %(version)s")
 def lab() -> None:

@@ -6,6 +6,7 @@ A client is trusted (the socket's place is the guard), but may be slow, or gone 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import select
 import socket
@@ -21,6 +22,7 @@ _MAX_REQUESTS = 1024  # of one client at once
 _MAX_QUEUED = 4 << 20  # bytes of input of one request that wait; the client is read no further then
 _MAX_BYTES = 64 << 20
 _PIECE = 1 << 20
+_NUMBERS = itertools.count(1)
 
 
 class ClientRequest:
@@ -60,6 +62,7 @@ class Client:
     """One client: reads its frames until it is gone, then cancels what it had under way."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handle: Handler) -> None:
+        self.number = next(_NUMBERS)  # never another's, while this daemon lives
         self._reader = reader
         self._writer = writer
         self._handle = handle

@@ -10,10 +10,12 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import errors, wire
 from orchestrator.agent.requests import WINDOW
+from orchestrator.daemon import processes
 from orchestrator.daemon.maker import Made, Spec
 
 ANSWER_SECONDS = 10.0  # how much longer than it was told to an agent may take to answer
@@ -123,10 +125,15 @@ class Exchange:
 def stated(said: wire.Message) -> wire.Message:
     """What an agent says of its own state, as far as it has the form that clients rely on."""
     found = {key: said[key] for key, form in _STATED.items() if isinstance(said.get(key), form)}
-    for key, field, form in (("programs", "argv", list), ("listening", "port", int)):
+    for key, inner, form in (("programs", "argv", list), ("listening", "port", int)):
         rows = [one for one in found.get(key, ()) if isinstance(one, dict)]
-        found[key] = [one for one in rows if isinstance(one.get(field), form)]
+        found[key] = [one for one in rows if isinstance(one.get(inner), form)]
     return found
+
+
+async def ask_state(host: Host, seconds: float) -> wire.Message:
+    """What a host's agent says of its own state. Raises AgentError."""
+    return stated((await host.link.call("state", seconds)).message)
 
 
 def _stream_only(message: wire.Message) -> wire.Message:
@@ -150,6 +157,7 @@ class AgentLink(asyncio.Protocol):
         self._last = 0
         self._transport: asyncio.Transport | None = None
         self.why_gone = ""
+        self.why_silent = ""  # not gone, and yet it will not answer
         self._late = 0  # bytes that may still come for requests that were cancelled
 
     @property
@@ -160,11 +168,11 @@ class AgentLink(asyncio.Protocol):
     def ask(self, op: str, single: bool = False, **arguments: Any) -> Exchange:
         """Send a request; `single`: its answer has no parts."""
         if self._transport is None:
-            raise errors.AgentError(
+            raise errors.AgentGone(
                 f"the agent of {self._name} is gone", self.why_gone or "`lab restart` helps"
             )
         if self._transport.get_write_buffer_size() > _MAX_UNSENT:
-            raise errors.AgentError(f"the agent of {self._name} does not read what it is told")
+            raise errors.AgentGone(f"the agent of {self._name} does not read what it is told")
         self._last += 1
         exchange = Exchange(self, self._last, single)
         self.send({**arguments, "id": self._last, "op": op})
@@ -177,7 +185,8 @@ class AgentLink(asyncio.Protocol):
         try:
             return await asyncio.wait_for(exchange.answer(), seconds)
         except TimeoutError:
-            raise errors.AgentError(f"the agent of {self._name} does not answer") from None
+            why = f": {self.why_silent}" if self.why_silent else ""
+            raise errors.AgentGone(f"the agent of {self._name} does not answer{why}") from None
         finally:
             exchange.cancel()
 
@@ -221,7 +230,7 @@ class AgentLink(asyncio.Protocol):
         self._transport = None
         hint = self.why_gone or "`lab restart` helps"
         for exchange in list(self._exchanges.values()):
-            exchange.settle(errors.AgentError(f"the agent of {self._name} is gone", hint))
+            exchange.settle(errors.AgentGone(f"the agent of {self._name} is gone", hint))
         self._on_gone()
 
     def _handle(self, frame: wire.Frame) -> None:
@@ -235,6 +244,15 @@ class AgentLink(asyncio.Protocol):
             raise errors.ProtocolError("more after the end of an answer")
 
 
+@dataclass
+class Pause:
+    """A host of which no process runs. `state`: what its agent said last; `clients`: who wants it so."""
+
+    state: wire.Message
+    clients: set[int]
+    stopped: dict[processes.Process, None] = field(default_factory=dict)
+
+
 class Host:
     """What was made, its agent's link, and /proc/PID held open so that its number cannot be another's."""
 
@@ -244,12 +262,24 @@ class Host:
         self.spec: Spec = made.spec
         self.proc = os.open(f"/proc/{made.pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.netns = os.stat("ns/net", dir_fd=self.proc).st_ino
+        self.pidns = processes.namespace_of(self.proc)
         self.masquerades = False
+        self.pause: Pause | None = None
 
     @property
     def name(self) -> str:
         """Its name in the lab."""
         return self.made.name
+
+    def set_pause(self, pause: Pause | None) -> None:
+        """It is paused from now on, or runs again."""
+        self.pause = pause
+        self.link.why_silent = "the host is paused" if pause else ""
+
+    def refuse_paused(self) -> None:
+        """For requests that may take as long as they like: they would wait without end. Raises AgentError."""
+        if self.pause:
+            raise errors.AgentError(f"host {self.name} is paused", "it answers when it is resumed")
 
     def start(self, ask: wire.Message) -> wire.Message:
         """The request of a program, with what the file and the image say where the request says nothing."""

@@ -77,8 +77,8 @@ def _tables(host: Host) -> Part | None:
     """None where the host has ended: its /proc/PID, held open, is nobody else's."""
     part = Part(host, began=time.monotonic())
     try:
-        part.tcp = _read(host, "net/tcp")
-        part.tcp6 = _read(host, "net/tcp6", optional=True)
+        part.tcp = read(host, "net/tcp")
+        part.tcp6 = read(host, "net/tcp6", optional=True)
     except OSError:
         return None
     if host.made.diag is not None and _any(part):
@@ -97,7 +97,7 @@ def _any(part: Part) -> bool:
     return part.tcp.count(b"\n", 0, 1000) > 1 or part.tcp6.count(b"\n", 0, 1000) > 1
 
 
-def _read(host: Host, name: str, optional: bool = False) -> bytes:
+def read(host: Host, name: str, optional: bool = False) -> bytes:
     """A file of the host's /proc/PID, whole; FileIO.readall loops in C."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=host.proc)

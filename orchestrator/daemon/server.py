@@ -9,18 +9,20 @@ import asyncio
 import os
 import signal
 import socket
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import nat, observe
+from orchestrator.daemon import counters, nat, observe
+from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
-from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts, stated
+from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts, ask_state
 from orchestrator.daemon.incarnations import Incarnations
 from orchestrator.daemon.maker import Made, Maker
+from orchestrator.daemon.pauses import Pauses
+from orchestrator.daemon.threads import in_thread, shielded
 
 T = TypeVar("T")
 _STATE_SECONDS = 5.0  # an agent that does not say by then how it is, is shown without
@@ -29,7 +31,7 @@ _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
 _STREAMS = {"exec", "get", "put", "logs"}
 _MAX_LISTED = 40 << 20  # ASCII characters of one folder's entries: its answer is one frame
-_RESERVED = {"id", "op", "host"}
+_RESERVED = {"id", "op", "host", "scoped", "scope"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Server:
         self.ending = asyncio.Event()
         self._making = asyncio.Lock()  # the maker is asked for one thing at a time
         self._observing = asyncio.Lock()  # no host's descriptors are closed while they are read
+        self._pauses = Pauses(self._observing)
+        self._belongings = Belongings(self._pauses)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ops: dict[str, Callable[[ClientRequest], Awaitable[wire.Message | wire.Frame]]] = {
             "hello": self._hello,
@@ -67,10 +71,15 @@ class Server:
             "configure": self._configure,
             "hosts": self._list_hosts,
             "snapshot": self._snapshot,
+            "counters": self._counters,
             "remember": self._remember,
             "down": self._down,
             "list": self._list_files,
-            **dict.fromkeys(("call", "listen", "connect", "start", "stop", "mkdir"), self._ask),
+            "call": self._call,
+            "release": self._release,
+            "pause": self._pause,
+            "resume": self._resume,
+            **dict.fromkeys(("listen", "connect", "start", "stop", "signal", "mkdir"), self._ask),
             **dict.fromkeys(sorted(_STREAMS), self._stream),
         }
 
@@ -87,11 +96,16 @@ class Server:
         except (KeyError, TypeError, ValueError) as error:
             raise errors.DaemonError(f"request {op!r}: {type(error).__name__}: {error}") from error
 
+    async def left(self, client: Client) -> None:
+        """This client is gone: so is what belonged to it."""
+        await self._belongings.release(client.number)
+
     async def close(self) -> None:
         """Everything of the lab that this process owns ends."""
         self.ending.set()
         for host in self._hosts:
             host.link.cut("the lab has ended")
+        self._pauses.continue_all()
         await in_thread(self._maker.close)
 
     async def _hello(self, request: ClientRequest) -> wire.Message:
@@ -168,17 +182,17 @@ class Server:
             async with self._observing:
                 for name in hosts:
                     self._hosts.pop(name)
-            await _shielded(in_thread(lambda: self._maker.remove(hosts, networks)))
+            await shielded(in_thread(lambda: self._maker.remove(hosts, networks)))
         return {}
 
     async def _configure(self, request: ClientRequest) -> wire.Message:
         specs = request.message.get("hosts") or []
         hosts = [self._hosts.get(spec["name"]) for spec in specs]
         async with self._making:
-            await _shielded(in_thread(lambda: self._maker.configure(specs)))
+            await shielded(in_thread(lambda: self._maker.configure(specs)))
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
-            await _shielded(in_thread(lambda: _masquerade(hosts)))
+            await shielded(in_thread(lambda: _masquerade(hosts)))
         if (names := request.message.get("names")) is not None:
             text = hosts_file(names)
             await _all(_write(host, "/etc/hosts", text) for host in hosts)
@@ -187,6 +201,23 @@ class Server:
     async def _list_hosts(self, _: ClientRequest) -> wire.Message:
         return {"hosts": await _all(_describe(host) for host in self._hosts)}
 
+    async def _call(self, request: ClientRequest) -> wire.Frame:
+        """A call of an agent, of the client's own scope or of none."""
+        host, op, arguments = self._told(request)
+        if request.message.get("scoped"):
+            arguments["scope"] = self._belongings.enter(request.client.number, host)
+        return await host.link.call(op, _patience(host, op, arguments), **arguments)
+
+    async def _release(self, request: ClientRequest) -> wire.Message:
+        return {"closed": await self._belongings.release(request.client.number)}
+
+    async def _pause(self, request: ClientRequest) -> wire.Message:
+        host = self._hosts.get(request.message.get("host"))
+        return {"paused": await self._pauses.pause(host, request.client.number)}
+
+    async def _resume(self, request: ClientRequest) -> wire.Message:
+        return {"resumed": await self._pauses.resume(self._hosts.get(request.message.get("host")))}
+
     async def _ask(self, request: ClientRequest) -> wire.Frame:
         """One question, one answer; both in the agent's words."""
         host, op, arguments = self._told(request)
@@ -194,11 +225,12 @@ class Server:
             arguments["argv"] = list(host.made.start.argv)
             if not arguments["argv"]:
                 return wire.Frame({})  # neither the request nor the host's image names a program
-        return await host.link.call(op, _patience(op, arguments), **arguments)
+        return await host.link.call(op, _patience(host, op, arguments), **arguments)
 
     async def _stream(self, request: ClientRequest) -> wire.Frame:
         """Parts one way, input the other, each no faster than the slower side."""
         host, op, arguments = self._told(request)
+        host.refuse_paused()
         exchange = host.link.ask(op, **arguments)
         feeding = asyncio.create_task(_feed(request, exchange.feed))
         try:
@@ -212,6 +244,7 @@ class Server:
     async def _list_files(self, request: ClientRequest) -> wire.Message:
         """The agent sends a folder page by page; the client gets it whole."""
         host, op, arguments = self._told(request)
+        host.refuse_paused()
         exchange = host.link.ask(op, **arguments)
         entries: list[Any] = []
         said = 0
@@ -237,13 +270,23 @@ class Server:
         hosts = self._hosts.some(request.message.get("hosts"))
         want = bool(request.message.get("holders", True))
         async with self._observing:
-            taken = await _shielded(in_thread(lambda: observe.take(hosts, want, self._incarnations)))
+            taken = await shielded(in_thread(lambda: observe.take(hosts, want, self._incarnations)))
         for part in taken.parts:
             message, sections = part.message()
             await request.part(message, *sections)
         times = {"began": taken.began, "ended": taken.ended}
         seen = {"not_observed": taken.not_observed, "unread_processes": taken.unread}
         return {"machine": self._info.machine, **times, **seen}
+
+    async def _counters(self, request: ClientRequest) -> wire.Message:
+        hosts = self._hosts.some(request.message.get("hosts"))
+        async with self._observing:
+            taken = await shielded(in_thread(lambda: list(counters.take(hosts))))
+        for one in taken:
+            if isinstance(one, counters.Read):
+                sizes = dict(zip(counters.FILES, map(len, one.texts), strict=True))
+                await request.part({"host": one.host.name, "at": one.at, "sizes": sizes}, *one.texts)
+        return {"not_observed": [one.name for one in taken if isinstance(one, Host)]}
 
     async def _remember(self, request: ClientRequest) -> wire.Message:
         return {"known": self._incarnations.remember(request.data)}
@@ -257,41 +300,6 @@ class Server:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """What `work` returns or raises; in a thread that the end of this process does not wait for."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        try:
-            outcome: tuple[T | None, BaseException | None] = (work(), None)
-        except BaseException as error:
-            outcome = (None, error)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=run, daemon=True).start()
-    return await future
-
-
-async def _shielded(work: Awaitable[T]) -> T:
-    """A thread cannot be cancelled: wait for its end, then be cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
 
 
 async def _all(work: Iterator[Coroutine[Any, Any, T]]) -> list[T]:
@@ -308,12 +316,13 @@ async def _feed(request: ClientRequest, feed: Callable[[wire.Message, bytes], Aw
         await feed(message, data)
 
 
-def _patience(op: str, arguments: wire.Message) -> float:
-    """Seconds until an agent that does not answer is given up: what it was told to take, and some more."""
+def _patience(host: Host, op: str, arguments: wire.Message) -> float:
+    """Seconds until an agent that does not answer is given up: what it was told to take, and some more, which
+    one that cannot answer does not get."""
     told = arguments.get("call") if op == "call" else arguments
     seconds = told.get("timeout") if isinstance(told, dict) else None
     default = {"connect": _UP_SECONDS, "start": _START_SECONDS}.get(op, ANSWER_SECONDS)
-    return (default if seconds is None else float(seconds)) + ANSWER_SECONDS
+    return (default if seconds is None else float(seconds)) + (0 if host.pause else ANSWER_SECONDS)
 
 
 def _masquerade(hosts: Sequence[Host]) -> None:
@@ -326,14 +335,15 @@ async def _describe(host: Host) -> wire.Message:
     about = {"name": host.name, "kind": host.spec.get("kind", "host"), "pid": host.made.pid}
     state: wire.Message = {"programs": [], "listening": [], "connected": 0}
     try:
-        state |= stated((await host.link.call("state", _STATE_SECONDS)).message)
+        state |= host.pause.state if host.pause else await ask_state(host, _STATE_SECONDS)
     except errors.AgentError as error:
         state["problem"] = error.message
-    return {**state, **about, "alive": host.link.alive}
+    return {**state, **about, "alive": host.link.alive, "paused": host.pause is not None}
 
 
 async def _write(host: Host, path: str, text: bytes) -> None:
     """A file of the host, as `put` does it."""
+    host.refuse_paused()
     exchange = host.link.ask("put", path=path, mode=0o644)
     try:
         await asyncio.wait_for(exchange.feed({"eof": True}, text), ANSWER_SECONDS)
@@ -380,7 +390,11 @@ async def _serve(maker: Maker, listener: socket.socket, lease: socket.socket | N
         assert task is not None
         clients.add(task)
         try:
-            await Client(reader, writer, server.handle).run()
+            one = Client(reader, writer, server.handle)
+            try:
+                await one.run()
+            finally:
+                await server.left(one)
         finally:
             clients.discard(task)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from orchestrator import errors, wire
-from orchestrator.agent import signals
+from orchestrator.agent import signals, tls
 from orchestrator.daemon import process, sysc
 from orchestrator.wire import Message
 
@@ -88,6 +88,7 @@ def start_zygote(handlers: Mapping[str, Handler]) -> Zygote:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_MESSAGE)
+    tls.warm()
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, every page
     pid = os.fork()

@@ -346,6 +346,11 @@ class Bridge(Stream):
         self._buffer += piece
         return bool(piece)
 
+    def shutdown(self, how: int, /) -> None:
+        """Wake whoever reads; a named pipe of Windows has nothing of the kind."""
+        if hasattr(self._sock, "shutdown"):
+            self._sock.shutdown(how)
+
     def close(self) -> None:
         """End the exec."""
         self._sock.close()

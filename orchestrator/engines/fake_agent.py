@@ -29,11 +29,31 @@ class Descriptor(NamedTuple):
     auto: bool = False
 
 
-class FakeAgent:
-    """All descriptors of one host's agent and of the children that it forked."""
+class Numbers:
+    """The descriptors of a host's agent: the lowest that is free is used first, as by a kernel."""
 
-    def __init__(self, stack: Stack, tcp: Tcp, next_pid: Callable[[], int]) -> None:
-        self.stack, self.tcp, self._next_pid = stack, tcp, next_pid
+    def __init__(self) -> None:
+        self._free: list[int] = []  # those below _next that were closed
+        self._next = FIRST_DESCRIPTOR
+
+    def take(self) -> int:
+        """A number for something new."""
+        if self._free:
+            return heapq.heappop(self._free)
+        self._next += 1
+        return self._next - 1
+
+    def give(self, fd: int) -> None:
+        """This one is closed."""
+        heapq.heappush(self._free, fd)
+
+
+class FakeAgent:
+    """What one host's agent holds in one scope (or in none) with the children that it forked there."""
+
+    def __init__(self, stack: Stack, tcp: Tcp, next_pid: Callable[[], int], numbers: Numbers) -> None:
+        self.stack, self.tcp, self._next_pid, self._numbers = stack, tcp, next_pid, numbers
+        self.released = False  # what was under way when its scope ended is over
         self.by_name: dict[str, Descriptor] = {}
         self.children: dict[str, int] = {}
         self.listening: dict[tuple[str, int, bool], Descriptor] = {}
@@ -41,8 +61,19 @@ class FakeAgent:
         self.held: dict[Address, list[Descriptor]] = {}
         self._automatic: set[Socket] = set()  # listeners that accept by themselves
         self._opened = 0
-        self._free: list[int] = []  # descriptors below _next that were closed: the lowest is used first
-        self._next = FIRST_DESCRIPTOR
+
+    def release(self) -> int:
+        """Reset and close everything, end the children; how many descriptors were open."""
+        self.released = True
+        open_ones = list(self.by_name.values())
+        for descriptor in open_ones:
+            descriptor.socket.options["SO_LINGER"] = 0
+            self.drop(descriptor)
+        for name, pid in list(self.children.items()):
+            for socket in self._held_by(pid):
+                socket.options["SO_LINGER"] = 0
+            self.kill(name)
+        return len(open_ones)
 
     def attend(self, touched: Socket) -> None:
         """What the listeners of `up` do by themselves: accept, drop what comes, close after the client."""
@@ -101,11 +132,14 @@ class FakeAgent:
         if name not in self.children:
             raise AgentError(f"no child {name!r} is there")
         pid = self.children.pop(name)
-        for sockets in list(self.stack.ports.values()):
-            for socket in list(sockets):
-                for holder in [h for h in socket.holders if h[0] == pid]:
-                    self._release(socket, *holder)
+        for socket in self._held_by(pid):
+            for holder in [h for h in socket.holders if h[0] == pid]:
+                self._release(socket, *holder)
         return pid
+
+    def _held_by(self, pid: int) -> list[Socket]:
+        every = [socket for sockets in self.stack.ports.values() for socket in sockets]
+        return [socket for socket in every if any(holder[0] == pid for holder in socket.holders)]
 
     def listen(self, wanted: list[Ask]) -> dict[str, Any]:
         """Listen exactly here."""
@@ -177,16 +211,13 @@ class FakeAgent:
         return None
 
     def _descriptor(self, socket: Socket) -> int:
-        if self._free:
-            fd = heapq.heappop(self._free)
-        else:
-            fd, self._next = self._next, self._next + 1
+        fd = self._numbers.take()
         socket.holders[AGENT, fd] = None
         return fd
 
     def _release(self, socket: Socket, pid: int, fd: int) -> None:
         socket.holders.pop((pid, fd), None)
         if pid == AGENT:
-            heapq.heappush(self._free, fd)
+            self._numbers.give(fd)
         if not socket.holders:
             self.tcp.close(socket)

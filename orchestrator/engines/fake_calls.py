@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.engines import fake_http
 from orchestrator.engines.fake_agent import Ask, Descriptor, FakeAgent, Steps
 from orchestrator.engines.fake_network import canonical
 from orchestrator.engines.fake_tcp import SOMAXCONN, Address, Socket
@@ -44,7 +45,10 @@ class Call:
 
     @property
     def late(self) -> bool:
-        """Its time is over; noted for the answer."""
+        """Its time is over, or it is not to wait; noted for the answer."""
+        if self.ask.get("blocking") is False:
+            self.errno = None if self.result else self.blocked
+            return True
         if time.monotonic() < self.deadline:
             return False
         self.errno, self.more["timed_out"] = self.blocked, True
@@ -149,17 +153,28 @@ def _connect(agent: FakeAgent, call: Call) -> Steps:
 
 def _send(agent: FakeAgent, call: Call) -> Steps:
     socket, ask = _existing(agent, call), call.ask
+    if "port" in ask:
+        raise AgentError("UDP is not in the fake engine")
     if "size" in ask:
         data = (_PATTERN * (int(ask["size"]) // len(_PATTERN) + 1))[: int(ask["size"])]
     else:
         data = bytes.fromhex(ask["hex"]) if "hex" in ask else str(ask["text"]).encode()
+    yield from send_all(agent, call, socket, data)
+
+
+def send_all(agent: FakeAgent, call: Call, socket: Socket, data: bytes) -> Steps:
+    """All of it, at the call's pace; the result is how much found room."""
     call.result = 0
+    began, pace = time.monotonic(), float(call.ask.get("pace") or 0)
     while True:
-        sent = agent.tcp.send(socket, memoryview(data)[call.result :])
+        due = int((time.monotonic() - began) / pace) + 1 if pace else len(data)
+        sent = agent.tcp.send(socket, memoryview(data)[call.result : due])
         if isinstance(sent, str):
             call.errno = sent
             return
         call.result += sent
+        if pace:
+            call.more["behind"] = max(0.0, time.monotonic() - began - (call.result - 1) * pace)
         if call.result >= len(data) or call.late:
             return
         yield
@@ -203,6 +218,17 @@ def _enough(call: Call) -> bool:
     if call.ask.get("all"):
         return False
     return call.ask.get("size") is None or call.result >= int(call.ask["size"])
+
+
+def _tls(agent: FakeAgent, call: Call) -> Steps:
+    raise AgentError("TLS is not in the fake engine", "the namespaces and docker engines have it")
+
+
+def _http(agent: FakeAgent, call: Call) -> Steps:
+    socket = _existing(agent, call)
+    return fake_http.exchange(
+        agent, call, socket, send_all(agent, call, socket, fake_http.request(call, socket))
+    )
 
 
 def _shutdown(agent: FakeAgent, call: Call) -> Steps:
@@ -322,6 +348,8 @@ _VERBS: dict[str, Callable[[FakeAgent, Call], Steps]] = {
     "dup": _dup,
     "fork": _fork,
     "kill": _kill,
+    "tls": _tls,
+    "http": _http,
     "poll": _poll,
     "list": _list,
 }

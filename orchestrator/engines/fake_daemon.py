@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from orchestrator import wire
@@ -21,6 +21,7 @@ from orchestrator.engines.fake_tcp import Tcp
 from orchestrator.errors import AgentError, DaemonError, LabError
 from orchestrator.model.plan import LabKey
 
+ANSWER_SECONDS = 10.0  # as long as the real daemon waits for an agent
 MAX_KNOWN = 4_000_000  # cookies whose ids are remembered
 
 
@@ -64,8 +65,10 @@ class FakeDaemon:
         """A client has closed its channel."""
         if session in self._sessions:
             self._sessions.remove(session)
+        self._released(session)
         if session is self._lease and self.state == "incomplete":
             self.end()
+        self.settle()
         self.changed.notify_all()
 
     def end(self) -> None:
@@ -101,7 +104,8 @@ class FakeDaemon:
     def _attend(self) -> None:
         while self._tcp.touched:
             touched = self._tcp.touched.pop()
-            if host := self._hosts.get(touched.stack.node.name):
+            host = self._hosts.get(touched.stack.node.name)
+            if host and not host.paused:
                 host.agent.attend(touched)
 
     def _run_programs(self) -> None:
@@ -110,7 +114,20 @@ class FakeDaemon:
         self._programs = [program for program in self._programs if program.alive]
 
     def _host(self, asked: Asked) -> FakeHost:
-        return self._named(asked["host"])
+        """For what may take as long as it likes."""
+        host = self._named(asked["host"])
+        if host.paused:
+            raise AgentError(f"host {host.node.name} is paused", "it answers when it is resumed")
+        return host
+
+    def _answering(self, asked: Asked, deadline: float) -> Generator[None, None, FakeHost]:
+        """The host, when its agent can answer."""
+        host = self._named(asked["host"])
+        while host.paused:
+            if time.monotonic() > deadline:
+                raise AgentError(f"the agent of {host.node.name} does not answer: the host is paused")
+            yield
+        return host
 
     def _named(self, name: object) -> FakeHost:
         if not isinstance(name, str) or name not in self._hosts:
@@ -196,24 +213,46 @@ class FakeDaemon:
         if not isinstance(ask, dict):
             raise AgentError("a call is a mapping")
         call = Call(ask)
-        yield from begin(self._host(asked).agent, call)
+        host = yield from self._answering(asked, call.deadline)
+        agent = host.scope(asked.session) if asked.get("scoped") else host.agent
+        for _ in begin(agent, call):
+            yield
+            if agent.released:
+                raise AgentError("what this call belongs to was released")
+            yield from self._answering(asked, call.deadline + ANSWER_SECONDS)
         return wire.Frame(call.answer(), bytes(call.data))
 
-    def _listen(self, asked: Asked) -> Steps:
+    def _release(self, asked: Asked) -> Steps:
         yield from ()
-        return self._host(asked).agent.listen(asked.get("listen", []))
+        return {"closed": self._released(asked.session)}
+
+    def _released(self, session: Session) -> int:
+        return sum(host.release(session) for host in self._hosts.values())
+
+    def _pause(self, asked: Asked) -> Steps:
+        yield from ()
+        return {"paused": self._named(asked["host"]).pause(asked.session)}
+
+    def _resume(self, asked: Asked) -> Steps:
+        yield from ()
+        return {"resumed": self._named(asked["host"]).resume()}
+
+    def _listen(self, asked: Asked) -> Steps:
+        host = yield from self._answering(asked, time.monotonic() + ANSWER_SECONDS)
+        return host.agent.listen(asked.get("listen", []))
 
     def _connect(self, asked: Asked) -> Steps:
         answer: dict[str, Any] = {}
-        agent = self._host(asked).agent
-        yield from agent.connect(asked.get("connect", []), float(asked.get("timeout", 5.0)), answer)
+        seconds = float(asked.get("timeout", 5.0))
+        host = yield from self._answering(asked, time.monotonic() + seconds)
+        yield from host.agent.connect(asked.get("connect", []), seconds, answer)
         return answer
 
     # ---- programs and files
 
     def _start(self, asked: Asked) -> Steps:
-        yield from ()
         host, name = self._host(asked), str(asked.get("program", "run"))
+        yield from ()
         answer = host.start(name, asked["argv"], asked.get("env", {}))
         self._programs.append(host.programs[name])
         return answer
@@ -221,6 +260,10 @@ class FakeDaemon:
     def _stop(self, asked: Asked) -> Steps:
         yield from ()
         return self._host(asked).stop(str(asked.get("program", "run")))
+
+    def _signal(self, asked: Asked) -> Steps:
+        yield from ()
+        return self._host(asked).signal(str(asked.get("program", "run")), int(asked["signal"]))
 
     def _exec(self, asked: Asked) -> Steps:
         host = self._host(asked)
@@ -239,6 +282,7 @@ class FakeDaemon:
                 program.stdin += frame.data
                 program.eof = program.eof or bool(frame.message["in"].get("eof"))
                 program.kill(int(frame.message["in"].get("signal") or 0))
+            program.paused = host.paused
             program.run()
             if not program.alive:
                 code = program.exit if program.signal is None else 128 + program.signal
@@ -304,6 +348,14 @@ class FakeDaemon:
         part["sizes"] = dict(zip(("tcp", "tcp6", "diag", "holders", "known"), map(len, pieces), strict=True))
         asked.part({**part, "netns": host.netns}, b"".join(pieces))
 
+    def _counters(self, asked: Asked) -> Steps:
+        """A model that sends no packets counts none: nothing is said, rather than 0."""
+        yield from ()
+        for host in [self._named(name) for name in asked.get("hosts", list(self._hosts))]:
+            sizes = dict.fromkeys(("netstat", "snmp", "snmp6"), 0)
+            asked.part({"host": host.node.name, "at": time.monotonic(), "sizes": sizes})
+        return {"not_observed": []}
+
     def _remember(self, asked: Asked) -> Steps:
         yield from ()
         for at in range(0, len(asked.data) - 15, 16):
@@ -341,6 +393,11 @@ _OPS = (
         "_snapshot",
     ),
     "_remember",
+    "_release",
+    "_counters",
+    "_signal",
+    "_pause",
+    "_resume",
 )
 
 

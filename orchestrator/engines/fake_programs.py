@@ -16,6 +16,7 @@ from orchestrator.errors import AgentError
 
 Running = Generator[None, None, int]
 Write = Callable[[str, bytes], None]  # stream "out" or "err"
+CONT, STOP = 18, 19  # signal(7)
 KEPT = 256 << 10  # bytes of output of one program
 
 
@@ -32,6 +33,8 @@ class Program:
     eof: bool = False
     exit: int | None = None
     signal: int | None = None
+    stopped: bool = False
+    paused: bool = False  # with its whole host
     steps: Running | None = None
 
     @property
@@ -41,7 +44,7 @@ class Program:
 
     def run(self) -> None:
         """As far as it goes now."""
-        if not self.alive:
+        if not self.alive or self.stopped or self.paused:
             return
         self.steps = self.steps or _PROGRAMS[posixpath.basename(self.argv[0])](self)
         try:
@@ -51,7 +54,9 @@ class Program:
 
     def kill(self, number: int) -> None:
         """None of them catches a signal."""
-        if self.alive and number:
+        if number in (STOP, CONT):
+            self.stopped = number == STOP
+        elif self.alive and number:
             self.signal = number
 
     def describe(self, name: str) -> dict[str, Any]:

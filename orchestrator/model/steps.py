@@ -95,6 +95,11 @@ class Call(Written, frozen=True, kw_only=True, tag="call"):
     each: int = 0
 
     @property
+    def blocking(self) -> bool:
+        """Whether it waits; else it is over when it would have to, with EAGAIN or EINPROGRESS."""
+        return self.arguments.get("blocking", True) is not False
+
+    @property
     def count(self) -> int:
         """How many calls of the agent it is."""
         return self.each or self.times
@@ -105,9 +110,13 @@ class Call(Written, frozen=True, kw_only=True, tag="call"):
         `resolve(HOST, NAME)` gives the address that a name of the lab has, as seen from a host; addresses
         do not come to it.
         """
-        shared: dict[str, Any] = {"do": self.verb, **self.arguments, "timeout": self.timeout}
+        arguments = {name: value for name, value in self.arguments.items() if name != "blocking"}
+        seconds = self.timeout if self.blocking else 0.0
+        shared: dict[str, Any] = {"do": self.verb, **arguments, "timeout": seconds}
         if self.target is not None:
             shared |= {"address": self._address(self.target.host, resolve), "port": self.target.port}
+            if self.verb == "connect" and not self._literal(self.target.host):
+                shared["target"] = str(self.target)  # what `http` asks for
         if self.fds:
             shared["fds"] = list(self.fds)
         for number in range(1, self.count + 1):
@@ -129,8 +138,11 @@ class Call(Written, frozen=True, kw_only=True, tag="call"):
     def _address(self, host: str, resolve: Resolve) -> str:
         if not host:
             return "::" if self.arguments.get("family") in (6, "dual") else "0.0.0.0"
-        literal = ":" in host or host.replace(".", "").isdigit()
-        return host if literal else resolve(self.host, host)
+        return host if self._literal(host) else resolve(self.host, host)
+
+    @staticmethod
+    def _literal(host: str) -> bool:
+        return ":" in host or host.replace(".", "").isdigit()
 
 
 class Run(Written, frozen=True, kw_only=True, tag="run"):

@@ -195,10 +195,16 @@ class CallReader:
         elif len(some) > 1:
             text = f"`{verb.text}` has both `{some[0]}` and `{some[1]}`"
             self.findings.add(said.args[some[1]], text, "leave one of them out")
+        for name, other in grammar.only_with.items():
+            if name in said.args and other not in said.args:
+                self.findings.add(
+                    said.args[name], f"`{name}` without `{other}`", f"give both, or only `{other}`"
+                )
+                return False
         return not missing and len(some) <= 1 and not (grammar.one_of and not some)
 
     def _endpoint(self, said: Said, word: Word) -> Endpoint | None:
-        binds = said.verb.text != "connect"
+        binds = said.verb.text in ("bind", "listen")
         found = values.address(word, self.findings) if binds else values.target(word, self.findings)
         if found is None or not found.host or values.is_address(found.host):
             return found

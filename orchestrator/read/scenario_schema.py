@@ -43,8 +43,8 @@ CALL_FIELDS = {
     "listen": _maybe("listen(2) on a bound descriptor; with an `address` socket, bind and listen.", "door"),
     "accept": _maybe("accept(2); `as` names the new one.", "door"),
     "connect": _maybe("connect(2) `to` HOST:PORT; without a descriptor it makes one.", "call"),
-    "send": _maybe("Send `text`, the bytes of `hex`, or `size` bytes.", "call"),
-    "recv": _maybe("Receive once, `size` bytes, `until` a text, or `all`.", "call"),
+    "send": _maybe("Send `text`, the bytes of `hex`, or `size` bytes; of udp also `to` an address.", "call"),
+    "recv": _maybe("Receive once, `size` bytes, `until` a text, or `all`; of udp a datagram.", "call"),
     "shutdown": _maybe("shutdown(2).", "call"),
     "close": _maybe("close(2); of a `fork`: ends the child.", "call"),
     "reset": _maybe("Close with RST (SO_LINGER of 0).", "call"),
@@ -59,8 +59,8 @@ CALL_FIELDS = {
             example="call",
         ),
     ),
-    "tls": _maybe("A TLS handshake.", "call"),
-    "http": _maybe("An HTTP request.", "call"),
+    "tls": _maybe("A TLS handshake; from then on `send` and `recv` go through it.", "call"),
+    "http": _maybe("An HTTP/1.1 request and the response; the result is its status.", "call"),
     "run": Field(
         doc="A program in the host, to its end.",
         kind=Either(
@@ -80,7 +80,9 @@ ARGUMENT_FIELDS = {
         "Of `bind`, `listen`: `:80`, `10.20.2.80:80`, `[::]:80`, or the host's own name.", ":80"
     ),
     "backlog": _text("Of `listen`: how many may wait for accept (the kernel takes one more).", "2"),
-    "to": _text("Of `connect`: `web:80`, `10.20.2.80:80` or `[fd20:2::80]:80`.", "web:80"),
+    "to": _text(
+        "Of `connect`, and of `send` by udp: `web:80`, `10.20.2.80:80` or `[fd20:2::80]:80`.", "web:80"
+    ),
     "blocking": _text("`no`: a call that would have to wait fails with EAGAIN or EINPROGRESS.", "no"),
     "text": _text("Of `send`: what to send.", "hello"),
     "hex": _text("Of `send`: what to send, two digits a byte.", "16 03 01"),
@@ -91,14 +93,27 @@ ARGUMENT_FIELDS = {
     "option": _text("Of `set` and `get`: a socket option by its C name.", "SO_RCVBUF"),
     "value": _text("Of `set`: a number; `1,0` for SO_LINGER; a text for a few.", "4096"),
     "side": _text("Of `tls`: `client` or `server`; else as the connection was made.", "client"),
-    "server_name": _text("Of `tls`: the name that a client asks for (SNI).", "shop.example"),
+    "server_name": _text(
+        "Of `tls`: the name that a client asks for (SNI); of a server, whose certificate it shows.",
+        "shop.example",
+    ),
+    "version": _text("Of `tls`: `TLSv1.2` or `TLSv1.3`, and no other.", "TLSv1.3"),
+    "alpn": _text("Of `tls`: the protocols that it can speak.", "h2,http/1.1"),
+    "verify": _text("Of `tls`: `yes` checks the other end's certificate.", "yes"),
+    "ca": _text(
+        "Of `tls`: check it by the CAs in this file of the host, not by the teaching CA.", "/etc/ca.pem"
+    ),
+    "cert": _text(
+        "Of `tls`: a certificate's file in the host, instead of one of the teaching CA.", "/etc/web.pem"
+    ),
+    "key": _text("Of `tls`: the file of its key, where that is another.", "/etc/web.key"),
     "method": _text("Of `http`: `GET` and so on.", "GET"),
     "path": _text("Of `http`: what is asked for.", "/index.html"),
     "headers": Field(
         doc="Of `http`: more header lines.", kind=MapOf(key=TEXT, value=MAYBE, example="{Accept: '*/*'}")
     ),
     "body": _text("Of `http`: what follows the header.", "a=b"),
-    "pace": _text("Of `http`: `100ms/byte` sends one byte each 100 ms.", "100ms/byte"),
+    "pace": _text("Of `send` and `http`: `100ms/byte` sends one byte each 100 ms.", "100ms/byte"),
 }
 COMMON_FIELDS = {
     "as": _text("A name for what the step makes, and for the step itself.", "call"),

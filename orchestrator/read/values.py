@@ -146,6 +146,14 @@ def some_text(word: Word, findings: Findings) -> str | None:
     return None
 
 
+def path(word: Word, findings: Findings) -> str | None:
+    """What is asked for in the first line of a request: no space and no line's end can be in it."""
+    if re.search(r"[\s\x00-\x1f\x7f]", word.text):
+        findings.add(word, f"{shown(word.text)} is no path", "write a space as `%20`; `send` sends any text")
+        return None
+    return some_text(word, findings)
+
+
 def hexadecimal(word: Word, findings: Findings) -> str | None:
     """`16 03 01` or `160301`."""
     digits = "".join(word.text.split())

@@ -48,6 +48,7 @@ class Grammar:
     needs: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     at_most_one_of: tuple[str, ...] = ()
+    only_with: Mapping[str, str] = field(default_factory=dict)  # argument → the one that it needs
     makes: str = ""
     example: str = ""
 
@@ -77,7 +78,14 @@ GRAMMARS: dict[str, Grammar] = {
         example="connect web:80 as call",
     ),
     "send": Grammar(
-        args={"text": values.some_text, "hex": values.hexadecimal, "size": values.size, **_BLOCKING},
+        endpoint="to",
+        args={
+            "text": values.some_text,
+            "hex": values.hexadecimal,
+            "size": values.size,
+            "pace": values.pace,
+            **_BLOCKING,
+        },
         one_of=("text", "hex", "size"),
         example="send call 'hello'",
     ),
@@ -100,13 +108,23 @@ GRAMMARS: dict[str, Grammar] = {
     "dup": Grammar(makes="copy", example="dup call as copy"),
     "fork": Grammar(makes="child", example="fork call as child"),
     "tls": Grammar(
-        args={"side": values.one_of("side", ("client", "server")), "server_name": values.some_text},
+        args={
+            "side": values.one_of("side", ("client", "server")),
+            "server_name": values.some_text,
+            "version": values.one_of("version of TLS", ("TLSv1.2", "TLSv1.3")),
+            "alpn": values.some_text,
+            "verify": values.yes_or_no,
+            "ca": values.some_text,
+            "cert": values.some_text,
+            "key": values.some_text,
+        },
+        only_with={"key": "cert"},
         example="tls call server_name=shop.example",
     ),
     "http": Grammar(
         args={
             "method": values.one_of("method", METHODS),
-            "path": values.some_text,
+            "path": values.path,
             "body": values.text,
             "pace": values.pace,
         },

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, assert_never
 
 from orchestrator.model.rows import Connection, Listener
+from orchestrator.model.runs import Verdict, worst
 from orchestrator.model.steps import (
     TIMED_OUT,
     Between,
@@ -31,8 +32,6 @@ from orchestrator.scenarios.observation import (
     Observation,
     Received,
     StepResult,
-    Verdict,
-    worst,
 )
 
 MOST_EVIDENCE = 20  # rows or lines in one judgement

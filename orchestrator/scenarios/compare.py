@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.model.runs import Verdict
 from orchestrator.model.steps import Contains, Flag, Matches, Number, Test, Words
-from orchestrator.scenarios.observation import Verdict
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,13 +7,14 @@ granted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import msgspec
 
 from orchestrator.model.rows import Connection, Listener
+from orchestrator.model.runs import Verdict
 
-Verdict = Literal["pass", "fail", "unknown"]
 Name = tuple[str, str]  # a host, and what `as` gave there (or a counter's name)
 Address = tuple[str, int]
 
@@ -60,7 +61,35 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = True
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True):
+class Ends:
+    """Rows by what a descriptor knows of itself, so that a thousand descriptors are found among a thousand
+    rows."""
+
+    def __init__(self, connections: tuple[Connection, ...]) -> None:
+        self.by_id = {row.id: row for row in connections}
+        self._own: dict[tuple[str, Address], list[Connection]] = {}
+        self._whole: dict[tuple[str, Address, Address], list[Connection]] = {}
+        self._lone: dict[tuple[Address, Address], list[Connection]] = {}
+        for row in connections:
+            ends = [end for end in (row.client, row.server) if end is not None]
+            for end in ends:
+                own, peer = (end.address, end.port), (end.peer_address, end.peer_port)
+                self._own.setdefault((end.host, own), []).append(row)
+                self._whole.setdefault((end.host, own, peer), []).append(row)
+                if len(ends) == 1:
+                    self._lone.setdefault((own, peer), []).append(row)
+
+    def of(self, host: str, local: Address, peer: Address | None) -> list[Connection]:
+        """Rows with this end, by both its addresses where both are known; and rows that have but the other
+        end of it."""
+        if peer is None:
+            found = self._own.get((host, local), [])
+        else:
+            found = self._whole.get((host, local, peer), []) + self._lone.get((peer, local), [])
+        return list({row.id: row for row in found}.values())
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One look. `not_observed`: hosts whose tables could not be read; `translating`: a router masquerades, so
     an end may be listed under another address."""
 
@@ -74,6 +103,11 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     received: Mapping[Name, Received] = {}
     logs: Mapping[str, Log] = {}
 
+    @cached_property
+    def ends(self) -> Ends:
+        """The rows, to be asked for those of a descriptor."""
+        return Ends(self.connections)
+
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """What is made of an expectation. `evidence`: rows and lines that show it; `why`: of an unknown."""
@@ -83,8 +117,3 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     observed: str
     evidence: tuple[str, ...] = ()
     why: str = ""
-
-
-def worst(verdicts: tuple[Verdict, ...]) -> Verdict:
-    """Of a scenario: fail if any is, else unknown if any is, else pass."""
-    return "fail" if "fail" in verdicts else "unknown" if "unknown" in verdicts else "pass"

@@ -3,12 +3,13 @@ missing. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
 
 from orchestrator.model.rows import Connection, End, Listener
-from orchestrator.model.steps import Between, ListenerAt
+from orchestrator.model.steps import Between, ByName, Expectation, ListenerAt
 from orchestrator.scenarios.compare import Value, unknown
-from orchestrator.scenarios.observation import Address, Descriptor, Observation
+from orchestrator.scenarios.observation import Descriptor, Name, Observation
 
 NO_ROW = Value(value=None)
 
@@ -35,26 +36,13 @@ def plain(address: str) -> str:
 
 def of_descriptor(host: str, one: Descriptor, seen: Observation) -> list[Connection]:
     """The rows one of whose ends the descriptor is, or was."""
-    rows = [row for row in seen.connections if _is_its(row, host, one)]
-    by_id = [row for row in rows if row.id == one.connection]
-    return by_id or rows
-
-
-def _is_its(row: Connection, host: str, one: Descriptor) -> bool:
-    if one.connection is not None and row.id == one.connection:
-        return True
+    ends = seen.ends
+    if one.connection is not None and one.connection in ends.by_id:
+        return [ends.by_id[one.connection]]
     if one.local is None:
-        return False
-    ends = [end for end in (row.client, row.server) if end is not None]
-    return any(end.host == host and _is_end(end, one.local, one.peer) for end in ends) or (
-        len(ends) == 1 and one.peer is not None and _is_end(ends[0], one.peer, one.local)
-    )
-
-
-def _is_end(end: End, local: Address, peer: Address | None) -> bool:
-    if (end.address, end.port) != (plain(local[0]), local[1]):
-        return False
-    return peer is None or (end.peer_address, end.peer_port) == (plain(peer[0]), peer[1])
+        return []
+    peer = None if one.peer is None else (plain(one.peer[0]), one.peer[1])
+    return ends.of(host, (plain(one.local[0]), one.local[1]), peer)
 
 
 def between(subject: Between, seen: Observation) -> list[Connection]:
@@ -198,3 +186,25 @@ def _end(end: End | None) -> str:
 
 def _or_none(value: int | None) -> str:
     return "?" if value is None else str(value)
+
+
+def hosts_of(expectation: Expectation, descriptors: Mapping[Name, Descriptor]) -> tuple[str, ...]:
+    """The hosts whose last calls explain a verdict: at both ends of a connection, else the subject's own."""
+    subject = expectation.subject
+    if isinstance(subject, Between):
+        return tuple(dict.fromkeys((subject.client, subject.server.host)))
+    if expectation.kind != "connection" or not isinstance(subject, ByName):
+        return (subject.host,)
+    mine = descriptors.get((subject.host, subject.names()[0]))
+    others = [
+        host
+        for (host, _), one in descriptors.items()
+        if mine is not None and host != subject.host and _same_connection(mine, one)
+    ]
+    return tuple(dict.fromkeys((subject.host, *others)))
+
+
+def _same_connection(one: Descriptor, other: Descriptor) -> bool:
+    if one.connection is not None and one.connection == other.connection:
+        return True
+    return one.local is not None and one.local == other.peer and one.peer == other.local

@@ -212,6 +212,7 @@ def test_a_lab_whose_daemon_was_killed_is_found_and_removed(
 ) -> None:
     rig = lab_factory("networks: {n: {}}\nhosts: {a: {role: server, networks: [n], listen: [80]}}")
     key = rig.lab.key
+    rig.channel.call("pause", host="a")  # nothing lets it run on, and it can be removed nevertheless
     client.kill(objects.daemon_name(key))
     eventually(lambda: engine.open(key) is None)
     assert [found.state for found in engine.find(key.owner) if found.key == key] == ["incomplete"]

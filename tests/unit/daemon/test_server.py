@@ -328,3 +328,12 @@ def test_two_labs_know_nothing_of_each_other(start: Callable[[], Daemon]) -> Non
     one, two = start(), start()
     one.make("a")
     assert two.channel.call("hosts") == {"hosts": []}
+
+
+def test_processes_that_are_not_apart_are_not_stopped(daemon: Daemon) -> None:
+    """These hosts have no pid namespace: whoever stopped "all in it" would stop the computer."""
+    daemon.make("a")
+    with pytest.raises(errors.EngineError, match="the processes of host a are not apart"):
+        daemon.channel.call("pause", host="a")
+    assert not daemon.channel.call("hosts")["hosts"][0]["paused"]
+    assert daemon.call("a", "list")["result"] == []

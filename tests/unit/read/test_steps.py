@@ -99,13 +99,22 @@ SAID = {"timeout": 5.0}
         ),
         ("web: listen door backlog=0", {"do": "listen", "fd": "door", "backlog": 0}),
         ("web: accept door as c2", {"do": "accept", "fd": "door", "as": "c2"}),
-        ("alice: connect web:80", {"do": "connect", "address": "<web for alice>", "port": 80}),
+        (
+            "alice: connect web:80",
+            {"do": "connect", "address": "<web for alice>", "port": 80, "target": "web:80"},
+        ),
         ("alice: connect 10.0.0.9:80", {"do": "connect", "address": "10.0.0.9", "port": 80}),
         ("alice: connect [FD00::9]:80", {"do": "connect", "address": "fd00::9", "port": 80}),
-        ("alice: connect WEB:80", {"do": "connect", "address": "<web for alice>", "port": 80}),
+        (
+            "alice: connect WEB:80",
+            {"do": "connect", "address": "<web for alice>", "port": 80, "target": "web:80"},
+        ),
         (
             "alice: connect localhost:80 blocking=no",
-            {"do": "connect", "address": "<localhost for alice>", "port": 80, "blocking": False},
+            {
+                **{"do": "connect", "address": "<localhost for alice>", "port": 80, "blocking": False},
+                "target": "localhost:80",
+            },
         ),
         ("alice: send call hello", {"do": "send", "fd": "call", "text": "hello"}),
         ("alice: send call 'a  b'", {"do": "send", "fd": "call", "text": "a  b"}),
@@ -135,7 +144,27 @@ SAID = {"timeout": 5.0}
         ("alice: poll call", {"do": "poll", "fd": "call"}),
         ("alice: dup call as copy", {"do": "dup", "fd": "call", "as": "copy"}),
         ("alice: fork call as kid", {"do": "fork", "fds": ["call"], "as": "kid"}),
+        ("alice: send call hello pace=1s/byte", {"do": "send", "fd": "call", "text": "hello", "pace": 1.0}),
+        (
+            "alice: send call hello to=[FD00::9]:53",
+            {"do": "send", "fd": "call", "text": "hello", "address": "fd00::9", "port": 53},
+        ),
+        (
+            "alice: send call hello to=web:53",
+            {"do": "send", "fd": "call", "text": "hello", "address": "<web for alice>", "port": 53},
+        ),
         ("alice: tls call", {"do": "tls", "fd": "call", "side": "client"}),
+        (
+            "alice: tls call server_name=web verify=yes fails=SSL_CERTIFICATE_VERIFY_FAILED",
+            {"do": "tls", "fd": "call", "side": "client", "server_name": "web", "verify": True},
+        ),
+        (
+            "alice: tls call server cert=/etc/a.pem key=/etc/a.key ca=/etc/ca.pem version=TLSv1.2 alpn=h2",
+            {
+                **{"do": "tls", "fd": "call", "side": "server", "cert": "/etc/a.pem", "key": "/etc/a.key"},
+                **{"ca": "/etc/ca.pem", "version": "TLSv1.2", "alpn": "h2"},
+            },
+        ),
         ("web: tls conn", {"do": "tls", "fd": "conn", "side": "server"}),
         (
             "alice: http call GET /a?b=c pace=100ms/byte",

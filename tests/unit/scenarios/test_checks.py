@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.model.rows import Via
+from orchestrator.model.runs import Verdict, worst
 from orchestrator.scenarios.checks import judge
 from orchestrator.scenarios.observation import (
     Descriptor,
@@ -17,8 +18,6 @@ from orchestrator.scenarios.observation import (
     Observation,
     Received,
     StepResult,
-    Verdict,
-    worst,
 )
 from tests.unit.scenarios.looks import ALICE, CALL, DOOR, MANY, WEB, end, expect, listener, row
 

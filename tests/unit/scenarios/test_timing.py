@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.scenarios.observation import Judgement, Verdict
+from orchestrator.model.runs import Verdict
+from orchestrator.scenarios.observation import Judgement
 from orchestrator.scenarios.timing import APART, STALL, Look, lasting, longest_stall, stalled, within
 
 BEGAN = 100.0

@@ -1,0 +1,160 @@
+"""`lab run`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.ending import say
+from orchestrator.cli.naming import (
+    DEFAULT_FILE,
+    ENGINES,
+    EngineName,
+    complete_labs,
+    complete_scenarios,
+    file_option,
+)
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.model.steps import Scenario
+    from orchestrator.model.topology import Topology
+    from orchestrator.runs import Runner
+
+STDOUT = "-"
+
+
+@click.command("run")
+@click.argument("names", metavar="[SCENARIO]...", nargs=-1, shell_complete=complete_scenarios)
+@file_option
+@click.option(
+    "--engine", type=EngineName(ENGINES), metavar="E", default=None,
+    help="auto, namespaces or docker; the file's own choice unless given",
+)  # fmt: skip
+@click.option(
+    "--name",
+    "lab_name",
+    metavar="NAME",
+    shell_complete=complete_labs,
+    help="Another name of the lab than the file's",
+)
+@click.option("--step", is_flag=True, help="Wait for a key before each step")
+@click.option("--repeat", type=click.IntRange(1), metavar="N", default=1, help="Run so many times over")
+@click.option("--until-fail", is_flag=True, help="Again and again (or N times) until one does not pass")
+@click.option(
+    "--json", "json_path", metavar="FILE", help="Write the run as one JSON document; `-`: to stdout"
+)
+@click.option("--junit", "junit_path", metavar="FILE", help="Write the verdicts as JUnit XML; `-`: to stdout")
+@click.option("--html", "html_path", metavar="FILE", help="Not supported yet")
+@click.option("-q", "--quiet", is_flag=True, help="Only what did not pass, and the verdicts")
+@click.option("--list", "only_list", is_flag=True, help="Only name the scenarios")
+@click.option("--down", is_flag=True, help="Remove the lab afterwards")
+@click.option("-y", "--yes", is_flag=True, help="Confirm that the file opens the internet to its hosts")
+def command(
+    names: tuple[str, ...], path: str | None, engine: str | None, lab_name: str | None, **chosen: object
+) -> int:
+    """Run scenarios of a lab file, all unless some are named (also as patterns, `queue-*`).
+
+    The lab is brought up where it is not running, and stays. Exit: 0 all passed, 1 an expectation failed,
+    3 the infrastructure failed, 4 a verdict is unknown; of several 3 before 1 before 4.
+    """
+    from orchestrator.cli.up import confirm_internet, read
+    from orchestrator.runs import choose
+
+    if chosen["html_path"]:
+        raise UsageError("--html: not supported yet")
+    if chosen["json_path"] == STDOUT and chosen["junit_path"] == STDOUT:
+        raise UsageError("--json and --junit cannot both go to stdout")
+    topology = read(path or DEFAULT_FILE, lab_name)
+    scenarios = choose(topology.scenarios, names)
+    if chosen["only_list"]:
+        for one in scenarios:
+            click.echo(f"{one.label}{f': {one.title}' if one.title else ''}")
+        return 0
+    confirm_internet(topology, bool(chosen["yes"]))
+    return _Run(topology, engine or "auto", chosen).perform(scenarios)
+
+
+class _Run:
+    """One `lab run`."""
+
+    def __init__(self, topology: Topology, engine: str, chosen: dict[str, object]) -> None:
+        self.topology, self.engine, self.chosen = topology, engine, chosen
+        self.to_stdout = STDOUT in (chosen["json_path"], chosen["junit_path"])
+
+    def perform(self, scenarios: list[Scenario]) -> int:
+        """Bring the lab up, run, write what is asked for."""
+        from orchestrator.bringup import up
+        from orchestrator.cli.progress import shown
+        from orchestrator.cli.told import Told
+        from orchestrator.runs import Runner
+
+        self._check_files()
+        with shown(f"lab {self.topology.name}") as progress:
+            outcome = up(self.topology, self.engine, progress)
+        for line in outcome.failed:
+            say(f"lab: {line}")
+        with outcome.lab as lab:
+            if outcome.failed:
+                return 3
+            told = Told(
+                sys.stderr if self.to_stdout else sys.stdout, step=bool(self.chosen["step"]), quiet=self.quiet
+            )
+            runner = Runner(lab, told, watch=not self.quiet, say=say)
+            try:
+                self._all(runner, scenarios)
+            finally:
+                code = self._finish(runner, told)
+                if self.chosen["down"]:
+                    lab.down(say)
+        return code
+
+    @property
+    def quiet(self) -> bool:
+        """Nobody reads along: rows that change are not looked for."""
+        return bool(self.chosen["quiet"]) or self.to_stdout
+
+    def _all(self, runner: Runner, scenarios: list[Scenario]) -> None:
+        times, until_fail = int(str(self.chosen["repeat"])), bool(self.chosen["until_fail"])
+        rounds = 0
+        while rounds < times or (until_fail and times == 1):
+            for one in scenarios:
+                record = runner.run(one)
+                if until_fail and record.verdict != "pass":
+                    return
+            rounds += 1
+
+    def _finish(self, runner: Runner, told: object) -> int:
+        """Write and keep what was run, also when it was interrupted."""
+        from orchestrator.report import run_documents
+        from orchestrator.runs import keep
+
+        if not runner.records:
+            return 3
+        record = runner.record()
+        document = run_documents.json_of(record)
+        self._write(str(self.chosen["json_path"] or ""), document)
+        if self.chosen["junit_path"]:
+            self._write(str(self.chosen["junit_path"]), run_documents.junit_of(record))
+        told.finished(record, keep(record, self.topology, document))  # type: ignore[attr-defined]
+        return record.exit_code
+
+    def _check_files(self) -> None:
+        """Before anything is started: can the documents be written?"""
+        for key in ("json_path", "junit_path"):
+            path = self.chosen[key]
+            if path and path != STDOUT:
+                try:
+                    with open(str(path), "a", encoding="utf-8"):
+                        pass
+                except OSError as error:
+                    raise UsageError(f"{path}: {error.strerror}") from error
+
+    def _write(self, path: str, document: str) -> None:
+        if path == STDOUT:
+            click.echo(document, nl=False)
+        elif path:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(document)

@@ -1,0 +1,126 @@
+"""The processes of a host, stopped and continued from outside: those of its pid namespace.
+
+A process is named by its number and when it was started (proc_pid_stat(5), field 22), so that a number that
+has become another's is never signalled. What the kernel does for a host, it goes on doing: it acknowledges,
+queues, retransmits and forwards while not one process of the host runs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from orchestrator import errors
+
+STOP_SECONDS = 3.0  # until not one process runs; one that forks faster than it can be stopped is given up
+_MOMENT = 0.001  # seconds: a signal is taken when its process is next scheduled
+_AT_REST = frozenset("TtZX")  # proc_pid_stat(5): stopped, traced, dead
+_WAITS = frozenset(
+    "D"
+)  # in the kernel, and will stop before it comes back from there (a vfork(2) for its child)
+
+
+class Process(NamedTuple):
+    """One process as the daemon's own /proc numbers it."""
+
+    pid: int
+    started: int
+
+
+def namespace_of(proc: int) -> int:
+    """The pid namespace (its inode) of the process whose /proc/PID is `proc`. Raises OSError."""
+    return os.stat("ns/pid", dir_fd=proc).st_ino
+
+
+def stop_all(namespace: int, name: str, stopped: dict[Process, None]) -> None:
+    """Stop every process of a pid namespace; returns when none runs. `stopped` takes those that ran.
+
+    Raises EngineError, with all of them continued, when that cannot be had within STOP_SECONDS.
+    """
+    _refuse_own(namespace, name)
+    deadline = time.monotonic() + STOP_SECONDS
+    while moving := [one for one, states in _members(namespace) if _moves(states, one in stopped)]:
+        if time.monotonic() > deadline:
+            continue_all(stopped)
+            raise errors.EngineError(
+                f"host {name} does not come to rest: {len(moving)} of its processes still run",
+                "one that forks without end cannot be stopped",
+            )
+        for one in moving:
+            if (one in stopped or not _is_being_stopped(one)) and _send(one, signal.SIGSTOP):
+                stopped[one] = None
+        time.sleep(_MOMENT)
+
+
+def continue_all(processes: Iterable[Process]) -> int:
+    """Let these run on, the youngest first: a shell does not see its child stopped; how many there were."""
+    return sum(_send(one, signal.SIGCONT) for one in sorted(processes, key=lambda one: -one.started))
+
+
+def _refuse_own(namespace: int, name: str) -> None:
+    """A host without a pid namespace of its own: its processes cannot be told from the daemon's."""
+    if namespace == os.stat("/proc/self/ns/pid").st_ino:
+        raise errors.EngineError(f"the processes of host {name} are not apart from others")
+
+
+def _moves(states: frozenset[str], told: bool) -> bool:
+    return not states <= (_AT_REST | _WAITS if told else _AT_REST)
+
+
+def _is_being_stopped(process: Process) -> bool:
+    """Somebody else's SIGSTOP is on its way to it (proc_pid_status(5)): it is not ours to continue."""
+    try:
+        with open(f"/proc/{process.pid}/status", "rb", buffering=0) as file:
+            pending = file.read(8192).partition(b"\nShdPnd:")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(int(pending, 16) >> (signal.SIGSTOP - 1) & 1)
+
+
+def _members(namespace: int) -> Iterator[tuple[Process, frozenset[str]]]:
+    """Each process with the states of its threads.
+
+    One that must not be looked at is of another user namespace (ptrace(2)), and so not of the host.
+    """
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                if os.stat(f"/proc/{entry}/ns/pid").st_ino == namespace:
+                    yield _process(entry), _states(entry)
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue  # it has ended, or is none of ours
+
+
+def _process(pid: str) -> Process:
+    return Process(int(pid), int(_fields(f"/proc/{pid}/stat")[19]))
+
+
+def _states(pid: str) -> frozenset[str]:
+    folder = f"/proc/{pid}/task"
+    return frozenset(_fields(f"{folder}/{thread}/stat")[0].decode() for thread in os.listdir(folder))
+
+
+def _fields(path: str) -> list[bytes]:
+    """From the third on: the second, the name, may hold anything."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read(4096).rpartition(b")")[2].split()
+
+
+def _send(process: Process, number: int) -> bool:
+    """False where it has ended."""
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if _process(str(process.pid)) != process:
+            return False
+        signal.pidfd_send_signal(pidfd, number)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    finally:
+        os.close(pidfd)
+    return True

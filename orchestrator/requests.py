@@ -1,0 +1,112 @@
+"""Requests of several threads side by side on one channel: one thread reads, and each waits for its own."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from orchestrator.errors import DaemonError, LabError
+from orchestrator.wire import Channel, Frame, Message, read_frame, to_error
+
+OnPart = Callable[[Message, bytes], None]
+
+
+class Pending:
+    """A request under way. `on_part` is called by the reading thread and must not wait for anything."""
+
+    def __init__(self, requests: Requests, on_part: OnPart | None) -> None:
+        self._requests = requests
+        self.on_part = on_part
+        self.number = 0
+        self.future: Future[Frame] = Future()
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is there."""
+        return self.future.done()
+
+    def answer(self, timeout: float | None = None) -> Frame:
+        """The answer's value and bytes. Raises what the daemon raised, or TimeoutError."""
+        return self.future.result(timeout)
+
+    def feed(self, data: bytes = b"", **more: Any) -> None:
+        """More input of it."""
+        self._requests.feed(self.number, data, more)
+
+
+class Requests:
+    """The channel's user from now on: nobody else may ask on it. `close` ends what is under way."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._pending: dict[int, Pending] = {}
+        self._gone: LabError | None = None
+        self._thread = threading.Thread(target=self._read, name="requests", daemon=True)
+        self._thread.start()
+
+    def begin(self, op: str, data: bytes = b"", on_part: OnPart | None = None, **arguments: Any) -> Pending:
+        """Send a request and wait for nothing."""
+        pending = Pending(self, on_part)
+        with self._lock:
+            if self._gone is not None:
+                raise self._gone
+            pending.number = self._channel.ask(op, data, **arguments)
+            self._pending[pending.number] = pending
+        return pending
+
+    def call(self, op: str, data: bytes = b"", **arguments: Any) -> Message:
+        """A request, and the value of its answer."""
+        return self.begin(op, data, **arguments).answer().message
+
+    def feed(self, number: int, data: bytes, more: Message) -> None:
+        """More input of a request."""
+        with self._lock:
+            self._channel.feed(number, data, **more)
+
+    def close(self) -> None:
+        """Close the channel; the daemon ends what it was still asked for."""
+        stop = getattr(self._channel.stream, "shutdown", None)
+        if stop is not None:  # close(2) alone does not wake the thread that reads
+            with contextlib.suppress(OSError):
+                stop(socket.SHUT_RDWR)
+        self._channel.close()
+        self._thread.join(timeout=5)
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message, data = read_frame(self._channel.stream)
+                self._take(message, data)
+        except LabError as error:
+            self._end(error)
+        except (OSError, ValueError):  # closed by `close`
+            self._end(DaemonError("the channel to the daemon is closed"))
+
+    def _take(self, message: Message, data: bytes) -> None:
+        number = message.get("id")
+        with self._lock:
+            pending = self._pending.get(number) if isinstance(number, int) else None
+            if pending is None:
+                return
+            if "part" not in message:
+                del self._pending[pending.number]
+        if "part" in message:
+            if pending.on_part is not None:
+                pending.on_part(message["part"], data)
+        elif "error" in message:
+            pending.future.set_exception(to_error(message["error"]))
+        else:
+            value = message.get("ok")
+            pending.future.set_result(Frame(value if isinstance(value, dict) else {}, data))
+
+    def _end(self, error: LabError) -> None:
+        with self._lock:
+            self._gone = error
+            left, self._pending = list(self._pending.values()), {}
+        for pending in left:
+            pending.future.set_exception(error)

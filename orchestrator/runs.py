@@ -1,0 +1,144 @@
+"""Running scenarios of a lab: which, one after the other, with the lab mended in between; and where a run is
+kept."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fnmatch
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+import orchestrator
+from orchestrator import bringup
+from orchestrator.engines.base import Progress
+from orchestrator.errors import LabError, UsageError
+from orchestrator.lab import Lab, quiet
+from orchestrator.model.runs import RunRecord, ScenarioRecord, worst
+from orchestrator.model.steps import Scenario
+from orchestrator.model.topology import Topology
+from orchestrator.owner import locked, state_folder
+from orchestrator.scenarios.run import Audience, Done, run_scenario
+
+KEPT = 50  # runs of one lab whose folders stay
+DOCUMENT = "run.json"
+
+
+def choose(scenarios: Sequence[Scenario], wanted: Sequence[str]) -> list[Scenario]:
+    """Those of these names, labels (`full[size=3]`) or patterns, in the file's order; all where none is
+    named. Raises UsageError for a name that none has."""
+    if not scenarios:
+        raise UsageError("the lab file has no scenarios", "write them under `scenarios:`")
+    chosen: set[int] = set()
+    for name in wanted:
+        found = {at for at, one in enumerate(scenarios) if _matches(one, name)}
+        if not found:
+            names = list(dict.fromkeys(one.name for one in scenarios))
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+            raise UsageError(f"there is no scenario {name}", hint)
+        chosen |= found
+    return [one for at, one in enumerate(scenarios) if not wanted or at in chosen]
+
+
+def _matches(scenario: Scenario, name: str) -> bool:
+    return name in (scenario.name, scenario.label) or fnmatch.fnmatchcase(scenario.name, name)
+
+
+class Runner:
+    """Runs scenarios on one lab. Only one runner at a time is at work on a lab."""
+
+    def __init__(self, lab: Lab, audience: Audience, *, watch: bool = False, say: Progress = quiet) -> None:
+        self.lab, self.audience, self.watch, self.say = lab, audience, watch, say
+        self.began = time.monotonic()
+        self.records: list[ScenarioRecord] = []
+
+    def run(self, scenario: Scenario) -> ScenarioRecord:
+        """One scenario; the lab is as before when this returns. Ctrl-C is raised again when it is."""
+        with locked(f"{self.lab.key.name}/run", self.say):
+            done = run_scenario(
+                self.lab.another_channel,
+                self.lab.plan,
+                scenario,
+                self.audience,
+                self.began,
+                watch=self.watch,
+            )
+            record = self._mended(done)
+        self.records.append(record)
+        if done.interrupted is not None:
+            raise done.interrupted
+        return record
+
+    def _mended(self, done: Done) -> ScenarioRecord:
+        """What the scenario ended runs again; where that fails, its record says so."""
+        try:
+            mend(self.lab, done.powered_off, done.ended_programs, self.say)
+        except LabError as error:
+            problem = f"the lab could not be mended after it: {error.message}"
+            return msgspec.structs.replace(done.record, problem=done.record.problem or problem)
+        return done.record
+
+    def record(self) -> RunRecord:
+        """All that was run so far."""
+        return RunRecord(
+            lab=self.lab.key.name,
+            engine=self.lab.engine.name,
+            verdict=worst(tuple(one.verdict for one in self.records)) if self.records else "unknown",
+            environment=environment(),
+            scenarios=tuple(self.records),
+        )
+
+
+def mend(lab: Lab, powered_off: Iterable[str], ended_programs: Iterable[str], say: Progress = quiet) -> None:
+    """Make hosts anew that were ended, and start programs again. Raises LabError."""
+    for host in sorted(powered_off):
+        failed = bringup.restart(lab, host, say)
+        if failed:
+            raise LabError("; ".join(failed))
+    again = sorted(set(ended_programs) - set(powered_off))
+    if again:
+        failed = bringup.rerun(lab, again, say)
+        if failed:
+            raise LabError("; ".join(failed))
+
+
+def environment() -> dict[str, str]:
+    """Where it ran, for whoever compares runs."""
+    return {
+        "lab": orchestrator.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "processors": str(os.cpu_count() or 0),
+    }
+
+
+def keep(record: RunRecord, topology: Topology, document: str) -> Path:
+    """A folder for the run: its document and the lab file. The oldest runs of the lab go. Raises UsageError
+    where the folder cannot be written."""
+    base = state_folder() / "runs" / record.lab
+    folder = base / datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # sorted by name they are sorted by age
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+        (folder / DOCUMENT).write_text(document, encoding="utf-8")
+        with contextlib.suppress(
+            OSError
+        ):  # read once already; gone or changed by now is no failure of the run
+            shutil.copyfile(topology.path, folder / "lab.yaml")
+    except OSError as error:
+        raise UsageError(
+            f"the run cannot be kept: {error}", "XDG_STATE_HOME may be another folder"
+        ) from error
+    for old in sorted(base.iterdir())[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder

@@ -1,0 +1,165 @@
+"""Calls of a step: sent to an agent all at once, their answers taken into the ledger and judged."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from orchestrator.errors import AgentError, AgentGone
+from orchestrator.model.runs import CallResult
+from orchestrator.model.steps import TIMED_OUT, Call, Resolve
+from orchestrator.requests import Pending, Requests
+from orchestrator.scenarios.heartbeat import Heartbeat
+from orchestrator.scenarios.ledger import Ledger, address, call_result
+from orchestrator.scenarios.observation import StepResult
+from orchestrator.wire import Frame
+
+UNDER_WAY = 512  # calls of one step at once: fewer than a channel takes
+GRACE = 15.0  # seconds beyond its timeout after which a call that was not answered is given up
+
+
+class StepFailed(Exception):
+    """A step did not do what it had to; the steps after it rely on it."""
+
+
+class UnderWay(NamedTuple):
+    """The calls of a step under way, in their order."""
+
+    step: Call
+    pending: list[Pending]
+    began: float
+
+
+class Answered(NamedTuple):
+    """All calls of a step, ended. `first`: the first that went wrong, else the first."""
+
+    results: list[CallResult]
+    bad: list[CallResult]
+    first: CallResult
+
+
+class Calls:
+    """The calls of one scenario. When `stop` is set, waiting for an answer ends with StepFailed."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        resolve: Resolve,
+        ledger: Ledger,
+        heartbeat: Heartbeat,
+        stop: threading.Event,
+    ) -> None:
+        self._requests, self._resolve, self._ledger = requests, resolve, ledger
+        self._heartbeat, self._stop = heartbeat, stop
+
+    def begin(self, step: Call) -> UnderWay:
+        """Send all calls of a step."""
+        if step.name is not None:
+            self._ledger.begin((step.host, step.name))
+        room = threading.Semaphore(UNDER_WAY)
+        pending: list[Pending] = []
+        began = time.monotonic()
+        for message in step.messages(self._resolve):
+            self._foresee(step, message)
+            room.acquire()
+            one = self._requests.begin("call", host=step.host, scoped=True, call=message)
+            one.future.add_done_callback(lambda _: room.release())
+            pending.append(one)
+        return UnderWay(step, pending, began)
+
+    def _foresee(self, step: Call, message: dict[str, Any]) -> None:
+        """A connect under way has a row long before it is answered."""
+        name = message.get("as") or message.get("fd")
+        if step.verb == "connect" and isinstance(name, str):
+            self._ledger.expect((step.host, name), address((message["address"], message["port"])))
+
+    def finish(self, calls: UnderWay) -> Answered:
+        """Wait for the answers, and note what they say."""
+        step = calls.step
+        results = [self._answer(step, one) for one in calls.pending]
+        bad = [one for one in results if not accepted(step, one)]
+        first = (bad or results)[0]
+        if step.name is not None:
+            self._ledger.end((step.host, step.name), self._step_result(results, first, calls.began))
+        return Answered(results, bad, first)
+
+    def _answer(self, step: Call, one: Pending) -> CallResult:
+        """One answer, taken into the ledger."""
+        try:
+            frame = self._until_answered(one, step.timeout)
+        except AgentGone:
+            raise
+        except AgentError as error:
+            return CallResult(refused=error.message)
+        result = call_result(frame.message, frame.data)
+        if not step.blocking:  # its time was none: what it ended with is the errno
+            result = msgspec.structs.replace(result, timed_out=False)
+        if result.name is not None:
+            key = (step.host, result.name)
+            self._ledger.learn(
+                key, result.fd, result.local, result.peer, made=step.opens and step.verb != "connect"
+            )
+            count = frame.message.get({"recv": "result", "http": "received"}.get(step.verb, ""))
+            if isinstance(count, int):
+                self._ledger.receive(key, frame.data, count, bool(frame.message.get("eof")))
+        self._ledger.did(step.host, said(step, result))
+        return result
+
+    def _until_answered(self, one: Pending, seconds: float) -> Frame:
+        """The answer, or StepFailed when the run is ended meanwhile."""
+        deadline = time.monotonic() + seconds + GRACE
+        while True:
+            try:
+                return one.answer(timeout=0.5)
+            except TimeoutError:
+                if self._stop.is_set():
+                    raise StepFailed("ended") from None
+                if time.monotonic() > deadline:
+                    raise AgentGone(
+                        "an agent does not answer", "`lab status` shows how the hosts are"
+                    ) from None
+
+    def _step_result(self, results: Sequence[CallResult], first: CallResult, began: float) -> StepResult:
+        return StepResult(
+            result=first.result,
+            errno=first.errno,
+            timed_out=first.timed_out,
+            duration=max(one.duration for one in results),
+            output=first.text,
+            stalled=self._heartbeat.stalled(began, time.monotonic()),
+        )
+
+
+def accepted(step: Call, result: CallResult) -> bool:
+    """Whether a call ended as it had to."""
+    if result.refused:
+        return False
+    if not step.fails:
+        return result.errno is None and not result.timed_out
+    return (result.errno is not None and result.errno in step.fails) or (
+        result.timed_out and TIMED_OUT in step.fails
+    )
+
+
+def why_bad(step: Call, result: CallResult, bad: int, count: int) -> str:
+    """What went wrong with the first that did."""
+    many = f" ({bad} of {count} calls)" if count > 1 else ""
+    if result.refused:
+        return result.refused + many
+    ended = f"timed out after {step.timeout:g} s" if result.timed_out else (result.errno or "succeeded")
+    more = f": {result.problem}" if result.problem else ""
+    if step.fails:
+        return f"it must fail with {' or '.join(step.fails)}, and {ended}{many}{more}"
+    return f"{ended}{many}{more}"
+
+
+def said(step: Call, result: CallResult) -> str:
+    """A call and what came of it, on one line."""
+    outcome = result.refused or result.errno or ("timed out" if result.timed_out else "")
+    if not outcome:
+        outcome = f"fd {result.fd}" if result.result is None else str(result.result)[:80]
+    return f"{step.text}: {outcome}"

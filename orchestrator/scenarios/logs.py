@@ -1,0 +1,61 @@
+"""What hosts' programs and log files say while a scenario runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+
+from orchestrator.model.plan import Plan
+from orchestrator.requests import Pending, Requests
+from orchestrator.scenarios.observation import Log
+from orchestrator.wire import Message
+
+MAX_LINES = 20_000  # of one host; what comes then is dropped, and known to be
+MAX_LINE = 16 << 10  # bytes; a longer line is cut
+
+
+class _Lines:
+    """The lines of one host, from all of its sources."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.complete = True
+        self._rest: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def add(self, message: Message, data: bytes) -> None:
+        """A piece of one source; a line is one when its end has come."""
+        source = str(message.get("source"))
+        with self._lock:
+            *whole, rest = (self._rest.get(source, b"") + data).split(b"\n")
+            self._rest[source] = rest[:MAX_LINE]
+            room = MAX_LINES - len(self.lines)
+            self.complete = self.complete and len(whole) <= room and len(rest) <= MAX_LINE
+            self.lines += [line[:MAX_LINE].decode("utf-8", "replace") for line in whole[:room]]
+
+    def log(self) -> Log:
+        """As it is now; a last line without its end counts."""
+        with self._lock:
+            rest = [rest.decode("utf-8", "replace") for rest in self._rest.values() if rest]
+            return Log(lines=(*self.lines, *rest), complete=self.complete)
+
+
+class LogFollower:
+    """Follows the logs of some hosts from now on, on the channel of the steps: an agent takes requests in
+    their order, so nothing that a later step causes is missed."""
+
+    def __init__(self, requests: Requests, plan: Plan, hosts: Iterable[str]) -> None:
+        self._lines: dict[str, _Lines] = {}
+        self._pending: dict[str, Pending] = {}
+        for name in sorted(set(hosts)):
+            host = plan.host(name)
+            if host is None:
+                continue
+            lines = self._lines[name] = _Lines()
+            self._pending[name] = requests.begin(
+                "logs", on_part=lines.add, host=name, paths=list(host.logs), follow=True, tail=0
+            )
+
+    def logs(self) -> Mapping[str, Log]:
+        """By host; of a host whose log could not be followed to now nothing is known."""
+        return {name: lines.log() for name, lines in self._lines.items() if not self._pending[name].done}

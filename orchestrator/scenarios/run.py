@@ -1,0 +1,195 @@
+"""A scenario on a running lab: set up, its steps, cleaned up whatever happened, and what came of it.
+
+What a scenario opens belongs to its own channel to the daemon, which closes it all when the channel ends,
+however that is. `audience` is told as it goes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from orchestrator.errors import LabError
+from orchestrator.model.plan import Plan
+from orchestrator.model.runs import ExpectationRecord, Part, ScenarioRecord, StepRecord, Verdict, worst
+from orchestrator.model.steps import CounterOf, Expectation, LogOf, Parallel, Repeat, Scenario, Step
+from orchestrator.requests import Requests
+from orchestrator.scenarios import perform
+from orchestrator.scenarios.calls import GRACE, StepFailed
+from orchestrator.scenarios.heartbeat import Heartbeat
+from orchestrator.scenarios.ledger import Ledger
+from orchestrator.scenarios.logs import LogFollower
+from orchestrator.scenarios.names import Resolver
+from orchestrator.scenarios.observer import Observer
+from orchestrator.scenarios.perform import Performer, Stage
+from orchestrator.wire import Channel
+
+Open = Callable[[], Channel]
+
+
+class Audience(perform.Audience, Protocol):
+    """Also told of scenarios."""
+
+    def scenario_begins(self, scenario: Scenario) -> None: ...
+    def scenario_ended(self, scenario: Scenario, record: ScenarioRecord) -> None: ...
+
+
+class Done(NamedTuple):
+    """What came of a scenario, and what it has done to the lab that the next one must not find.
+
+    `interrupted`: the user ended it (Ctrl-C); it was cleaned up, and whoever called raises it again.
+    """
+
+    record: ScenarioRecord
+    powered_off: frozenset[str]
+    ended_programs: frozenset[str]
+    interrupted: BaseException | None = None
+
+
+def run_scenario(
+    open_channel: Open,
+    plan: Plan,
+    scenario: Scenario,
+    audience: Audience,
+    began: float,
+    *,
+    watch: bool = False,
+) -> Done:
+    """Perform it. `began`: when the run did, on time.monotonic(). `watch`: rows that changed are in the
+    records of steps. Raises LabError where the lab cannot even be reached; what fails later is in the record.
+    """
+    requests = Requests(open_channel())
+    try:
+        channel = open_channel()
+        try:
+            with Heartbeat() as heartbeat:
+                ledger = Ledger()
+                logs = LogFollower(requests, plan, hosts_of(scenario, LogOf))
+                stage = Stage(
+                    requests=requests,
+                    resolve=Resolver(plan),
+                    ledger=ledger,
+                    observer=Observer(channel, requests, plan, ledger, logs),
+                    heartbeat=heartbeat,
+                    audience=audience,
+                    began=began,
+                    watch=watch,
+                )
+                return _Performance(stage, scenario, audience).run()
+        finally:
+            channel.close()
+    finally:
+        requests.close()
+
+
+class _Performance:
+    """One scenario being performed."""
+
+    def __init__(self, stage: Stage, scenario: Scenario, audience: Audience) -> None:
+        self._stage, self._scenario, self._audience = stage, scenario, audience
+        self._began = time.monotonic()
+        self._performer = Performer(stage)
+        self._problem = ""
+        self._why = ""
+        self._interrupted: BaseException | None = None
+
+    def run(self) -> Done:
+        """All of it."""
+        self._audience.scenario_begins(self._scenario)
+        self._stage.observer.begin_counting(sorted(set(hosts_of(self._scenario, CounterOf))))
+        if self._stage.watch:
+            self._stage.observer.changed()
+        self._steps()
+        self._performer.stop.clear()
+        self._clean_up()
+        record = self._record()
+        self._audience.scenario_ended(self._scenario, record)
+        performer = self._performer
+        return Done(
+            record,
+            frozenset(performer.powered_off),
+            frozenset(performer.ended_programs),
+            self._interrupted,
+        )
+
+    def _steps(self) -> None:
+        """Setup and steps, up to what fails."""
+        left: list[tuple[Part, Step]] = [("setup", step) for step in self._scenario.setup]
+        left += [("steps", step) for step in self._scenario.steps]
+        for at, (part, step) in enumerate(left):
+            if not self._attempt((step,), part):
+                why = f"not reached: {self._why or self._problem}"
+                for later, one in left[at + 1 :]:
+                    self._performer.not_reached((one,), later, why)
+                return
+        self._performer.end_background()
+
+    def _clean_up(self) -> None:
+        """Each step of it, whatever came of the one before; then all that was opened is closed."""
+        for step in self._scenario.cleanup:
+            self._attempt((step,), "cleanup")
+        try:
+            self._stage.requests.begin("release").answer(timeout=GRACE)
+        except TimeoutError:
+            self._problem = self._problem or "what the scenario opened could not be closed in time"
+        except LabError as error:
+            self._problem = self._problem or error.message
+
+    def _attempt(self, steps: Sequence[Step], part: Part) -> bool:
+        """Perform them; False where what follows cannot be done."""
+        try:
+            self._performer.perform(steps, part)
+        except StepFailed as failed:
+            self._why = self._why or f"line {steps[0].line}: {failed}"
+            return False
+        except LabError as error:
+            self._problem = self._problem or f"line {steps[0].line}: {error.message}"
+            return False
+        except BaseException as ending:  # Ctrl-C, a signal
+            self._performer.stop.set()
+            if self._interrupted is not None:
+                raise
+            self._interrupted = ending
+            self._why = self._why or "interrupted"
+            return False
+        return True
+
+    def _record(self) -> ScenarioRecord:
+        performer, scenario = self._performer, self._scenario
+        verdict = verdict_of(performer.steps, performer.expectations)
+        if (self._problem or self._interrupted is not None) and verdict == "pass":
+            verdict = "unknown"
+        return ScenarioRecord(
+            name=scenario.name,
+            label=scenario.label,
+            title=scenario.title,
+            line=scenario.line,
+            verdict=verdict,
+            began=self._began - self._stage.began,
+            duration=time.monotonic() - self._began,
+            steps=tuple(performer.steps),
+            expectations=tuple(performer.expectations),
+            problem=self._problem,
+            why=self._why,
+        )
+
+
+def verdict_of(steps: Sequence[StepRecord], expectations: Sequence[ExpectationRecord]) -> Verdict:
+    """Fail if anything failed, else unknown if anything is unknown, else pass."""
+    return worst((*(one.verdict for one in steps), *(one.verdict for one in expectations)))
+
+
+def hosts_of(scenario: Scenario, kind: type[CounterOf | LogOf]) -> list[str]:
+    """The hosts whose counters (or logs) a scenario has expectations on."""
+    steps = (*scenario.setup, *scenario.steps, *scenario.cleanup)
+    return [one.subject.host for one in expectations(steps) if isinstance(one.subject, kind)]
+
+
+def expectations(steps: Sequence[Step]) -> Iterator[Expectation]:
+    """All of them, also inside `parallel` and `repeat`."""
+    for step in steps:
+        if isinstance(step, Expectation):
+            yield step
+        elif isinstance(step, Parallel | Repeat):
+            yield from expectations(step.steps)
