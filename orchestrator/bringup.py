@@ -283,15 +283,10 @@ class Steps:
         hosts = self.subjects("run")
         made = {change.subject for change in self.changes if change.action == "make-host"}
         stops = [Request("stop", {"host": h.name, "program": "run"}) for h in hosts if h.name not in made]
-        starts = [
+        starts = [  # without words: its image may have a program of its own, which the daemon knows
             Request("start", {"host": h.name, "argv": list(h.run), "env": h.env, "program": "run"})
             for h in hosts
-            if h.run
-        ]
-        starts += [  # an image may have a program of its own: the daemon knows it
-            Request("start", {"host": h.name, "argv": [], "env": h.env, "program": "run"})
-            for h in self.plan.hosts
-            if self.plan.engine == "docker" and h.name in made and h.image and not h.run
+            if h.run or h.image
         ]
         if starts:
             self.say(f"starting programs on {counted(starts, 'host')}")

@@ -21,6 +21,7 @@ import msgspec
 
 from orchestrator import errors, wire
 from orchestrator.engines.base import Found, Probe, Progress
+from orchestrator.engines.structure import Structure, kept_unless_it_fails, of_changes
 from orchestrator.model.plan import Change, LabKey, Plan, PlannedHost
 from orchestrator.model.topology import Resources
 from orchestrator.wire import Channel
@@ -59,12 +60,8 @@ class NamespacesEngine:
     def apply(self, plan: Plan, changes: Sequence[Change], progress: Progress) -> Channel:
         """See base.Engine."""
         _refuse(plan)
-        channel = self._open_or_start(plan.key, progress)
-        try:
-            _carry_out(channel, plan, changes, progress)
-        except BaseException:
-            channel.close()
-            raise
+        with kept_unless_it_fails(self._open_or_start(plan.key, progress)) as channel:
+            _carry_out(channel, plan, of_changes(plan, changes), progress)
         return channel
 
     def _open_or_start(self, key: LabKey, progress: Progress) -> Channel:
@@ -156,16 +153,14 @@ def _refuse(plan: Plan) -> None:
             )
 
 
-def _carry_out(channel: Channel, plan: Plan, changes: Sequence[Change], progress: Progress) -> None:
-    subjects = {action: [c.subject for c in changes if c.action == action] for action in _ACTIONS}
-    if subjects["remove-host"] or subjects["remove-network"]:
-        progress(f"removing {len(subjects['remove-host'])} hosts")
-        channel.call("remove", hosts=subjects["remove-host"], networks=subjects["remove-network"])
-    networks = _specs(plan.networks, subjects["make-network"])
-    hosts = _specs(plan.hosts, subjects["make-host"])
-    if networks or hosts:
-        _say_ignored([host for host in plan.hosts if host.name in subjects["make-host"]], progress)
-        _make(channel, networks, hosts, progress)
+def _carry_out(channel: Channel, plan: Plan, wanted: Structure, progress: Progress) -> None:
+    if wanted.old_hosts or wanted.old_networks:
+        progress(f"removing {len(wanted.old_hosts)} hosts")
+        channel.call("remove", hosts=wanted.old_hosts, networks=wanted.old_networks)
+    if wanted.networks or wanted.hosts:
+        made = {host["name"] for host in wanted.hosts}
+        _say_ignored([host for host in plan.hosts if host.name in made], progress)
+        _make(channel, wanted.networks, wanted.hosts, progress)
 
 
 def _say_ignored(hosts: Sequence[PlannedHost], progress: Progress) -> None:
@@ -176,14 +171,6 @@ def _say_ignored(hosts: Sequence[PlannedHost], progress: Progress) -> None:
         progress(f"no images here: {', '.join(images)} run this computer's own programs")
     if limited:
         progress(f"no limits here: the resources of {', '.join(limited)} are not enforced")
-
-
-_ACTIONS = ("remove-host", "remove-network", "make-network", "make-host")
-
-
-def _specs(things: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    wanted = set(names)
-    return [msgspec.to_builtins(thing) for thing in things if thing.name in wanted]
 
 
 def _make(channel: Channel, networks: list[Any], hosts: list[Any], progress: Progress) -> None:
