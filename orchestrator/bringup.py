@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.engines import registry
-from orchestrator.engines.base import Engine, Progress
+from orchestrator.engines.base import Engine, Progress, counted
 from orchestrator.errors import UsageError
 from orchestrator.fanout import Answer, Request, ask_all, raise_first, until
 from orchestrator.lab import Lab, deployed
@@ -259,7 +259,7 @@ class Steps:
         hosts = self.subjects("files")
         requests = [put_request(host.name, file) for host in hosts for file in host.files]
         if requests:
-            self.say(f"copying {len(requests)} files")
+            self.say(f"copying {counted(requests, 'file')}")
             raise_first(ask_all(self.channel, requests))
 
     def listen(self) -> list[str]:
@@ -383,11 +383,6 @@ def put_request(host: str, file: PlannedFile) -> Request:
             raise UsageError(f"{file.source}: {error.strerror}") from error
 
     return Request("put", {"host": host, "path": file.target, "mode": file.mode}, pieces)
-
-
-def counted(things: Sequence[object], word: str) -> str:
-    """ "1 host", "2 hosts"."""
-    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
 def _place(one: dict[str, Any]) -> str:

@@ -173,6 +173,12 @@ class Fetch:
 
     def copy(self, path: str, target: str) -> int:
         """A file or folder to this computer; how many files."""
+        try:
+            return self._copy(path, target)
+        except PathError as error:
+            raise PathError(f"{self.host}: {error.message}", error.hint) from error
+
+    def _copy(self, path: str, target: str) -> int:
         goal = Path(target)
         if not is_contents(path) and (goal.is_dir() or target.endswith(("/", os.sep))):
             goal = goal / (safe(PurePosixPath(path).name, 1) if PurePosixPath(path).name else self.host)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.engines.base import Check, Found, Probe, Progress
+from orchestrator.engines.base import Check, Found, Probe, Progress, counted
 from orchestrator.engines.fake_daemon import FakeDaemon
 from orchestrator.engines.structure import Structure, kept_unless_it_fails, of_changes
 from orchestrator.model.plan import Change, LabKey, Plan
@@ -69,5 +69,5 @@ def _carry_out(channel: Channel, wanted: Structure, progress: Progress) -> None:
     if wanted.old_hosts or wanted.old_networks:
         channel.call("remove", hosts=wanted.old_hosts, networks=wanted.old_networks)
     if wanted.networks or wanted.hosts:
-        progress(f"making {len(wanted.hosts)} hosts and {len(wanted.networks)} networks")
+        progress(f"making {counted(wanted.hosts, 'host')} and {counted(wanted.networks, 'network')}")
         channel.call("make", networks=wanted.networks, hosts=wanted.hosts)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestrator import errors, wire
-from orchestrator.engines.base import Found, Probe, Progress
+from orchestrator.engines.base import Found, Probe, Progress, counted
 from orchestrator.engines.structure import Structure, kept_unless_it_fails, of_changes
 from orchestrator.model.plan import Change, LabKey, Plan, PlannedHost
 from orchestrator.model.topology import Resources
@@ -137,7 +137,7 @@ def _found(daemon: Daemon) -> Found:
             plan = channel.call("plan").get("plan") or {}
         except (errors.LabError, OSError):
             return nothing
-    what = f"{len(plan.get('hosts', ()))} hosts, {len(plan.get('networks', ()))} networks"
+    what = f"{counted(plan.get('hosts', ()), 'host')}, {counted(plan.get('networks', ()), 'network')}"
     return msgspec.structs.replace(
         nothing, state="running" if state == "running" else "incomplete", what=what
     )
@@ -155,7 +155,7 @@ def _refuse(plan: Plan) -> None:
 
 def _carry_out(channel: Channel, plan: Plan, wanted: Structure, progress: Progress) -> None:
     if wanted.old_hosts or wanted.old_networks:
-        progress(f"removing {len(wanted.old_hosts)} hosts")
+        progress(f"removing {counted(wanted.old_hosts, 'host')}")
         channel.call("remove", hosts=wanted.old_hosts, networks=wanted.old_networks)
     if wanted.networks or wanted.hosts:
         made = {host["name"] for host in wanted.hosts}
@@ -181,7 +181,7 @@ def _make(channel: Channel, networks: list[Any], hosts: list[Any], progress: Pro
         if "ok" not in message:
             ready += 1
             if ready % step == 0 or ready == len(hosts):
-                progress(f"{ready} of {len(hosts)} hosts are ready")
+                progress(f"{ready} of {counted(hosts, 'host')} {'is' if len(hosts) == 1 else 'are'} ready")
 
 
 def start_daemon(key: LabKey) -> Channel:
