@@ -95,8 +95,9 @@ class Get:
             return
         try:
             data = os.read(self._fd, min(wire.CHUNK, self._request.window, self._left()))
-        except OSError:
+        except OSError as error:
             self._close()
+            error.filename = _path(self._request)
             raise
         if not data:
             self._close()
@@ -170,7 +171,14 @@ def entries(root: str) -> Iterator[dict[str, Any]]:
     pending = [""]
     while pending:
         folder = pending.pop()
-        for name in sorted(_names(os.path.join(root, folder)), reverse=True):
+        try:
+            names = sorted(_names(os.path.join(root, folder)), reverse=True)
+        except PermissionError:
+            if not folder:
+                raise
+            yield {"path": folder, "kind": "unreadable", "mode": 0, "size": 0, "target": None}
+            continue
+        for name in names:
             path = os.path.join(folder, name)
             try:
                 entry = _entry(path, os.path.join(root, path), os.lstat(os.path.join(root, path)))
