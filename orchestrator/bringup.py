@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.engines import registry
-from orchestrator.engines.base import Engine, Progress
+from orchestrator.engines.base import Engine, Progress, counted
 from orchestrator.errors import UsageError
 from orchestrator.fanout import Answer, Request, ask_all, raise_first, until
 from orchestrator.lab import Lab, deployed
@@ -263,7 +263,7 @@ class Steps:
         hosts = self.subjects("files")
         requests = [put_request(host.name, file) for host in hosts for file in host.files]
         if requests:
-            self.say(f"copying {len(requests)} files")
+            self.say(f"copying {counted(requests, 'file')}")
             raise_first(ask_all(self.channel, requests))
 
     def listen(self) -> list[str]:
@@ -287,15 +287,10 @@ class Steps:
         hosts = self.subjects("run")
         made = {change.subject for change in self.changes if change.action == "make-host"}
         stops = [Request("stop", {"host": h.name, "program": "run"}) for h in hosts if h.name not in made]
-        starts = [
+        starts = [  # without words: its image may have a program of its own, which the daemon knows
             Request("start", {"host": h.name, "argv": list(h.run), "env": h.env, "program": "run"})
             for h in hosts
-            if h.run
-        ]
-        starts += [  # an image may have a program of its own: the daemon knows it
-            Request("start", {"host": h.name, "argv": [], "env": h.env, "program": "run"})
-            for h in self.plan.hosts
-            if self.plan.engine == "docker" and h.name in made and h.image and not h.run
+            if h.run or h.image
         ]
         if starts:
             self.say(f"starting programs on {counted(starts, 'host')}")
@@ -392,11 +387,6 @@ def put_request(host: str, file: PlannedFile) -> Request:
             raise UsageError(f"{file.source}: {error.strerror}") from error
 
     return Request("put", {"host": host, "path": file.target, "mode": file.mode}, pieces)
-
-
-def counted(things: Sequence[object], word: str) -> str:
-    """ "1 host", "2 hosts"."""
-    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
 def _place(one: dict[str, Any]) -> str:

@@ -26,6 +26,8 @@ from orchestrator.wire import CHUNK, Channel, Frame
 PERMISSIONS = 0o777  # of what comes from a host: no set-user-id, no sticky bit
 LIMIT = 1 << 30  # bytes of one copy from a host, unless more are allowed
 MAX_UNSIZED = 16 << 20  # bytes of a file that is announced as empty, as those of /proc are
+MOST_TOLD = 20  # of what was left out
+UNREADABLE = "unreadable"  # the kind of an entry for a folder that may not be listed
 ROOM = 64 << 20  # bytes that stay free on this computer
 _NUMBERS = itertools.count()
 RESERVED = frozenset('<>:"|?*\\')  # in names on Windows: a drive, a stream, another separator
@@ -170,12 +172,21 @@ class Fetch:
     def __init__(self, channel: Channel, host: str, say: Callable[[str], None], limit: int = LIMIT) -> None:
         self.channel, self.host, self.say = channel, host, say
         self.limit = self.left = limit
+        self.told = 0
 
     def copy(self, path: str, target: str) -> int:
         """A file or folder to this computer; how many files."""
+        try:
+            return self._copy(path, target)
+        except PathError as error:
+            raise PathError(f"{self.host}: {error.message}", error.hint) from error
+
+    def _copy(self, path: str, target: str) -> int:
         goal = Path(target)
         if not is_contents(path) and (goal.is_dir() or target.endswith(("/", os.sep))):
             goal = goal / (safe(PurePosixPath(path).name, 1) if PurePosixPath(path).name else self.host)
+        elif goal.is_symlink():
+            goal = resolved(goal)  # the user's own, and named by them
         entries = self.entries(path)
         if any(entry.path == "" for entry in entries):
             self.file(path, goal, goal.parent)
@@ -191,13 +202,33 @@ class Fetch:
         for entry in (e for e in entries if e.kind == "dir"):
             make_folder(goal / parts[entry], goal)
         files = [e for e in entries if e.kind == "file"]
-        for entry in files:
-            self.file(posixpath.join(path, entry.path), goal / parts[entry], goal)
+        copied = sum(self.one_of_many(posixpath.join(path, e.path), goal / parts[e], goal) for e in files)
         for entry in (e for e in entries if e.kind == "link"):
             self.link(entry, goal / parts[entry], goal)
         for entry in (e for e in entries if e.kind not in ("dir", "file", "link")):
-            self.say(f"{entry.path}: not a regular file, not copied")
-        return len(files)
+            why = "cannot be read" if entry.kind == UNREADABLE else "not a regular file"
+            self.tell(f"{entry.path}: {why}, not copied")
+        if self.told > MOST_TOLD:
+            self.say(f"… and {self.told - MOST_TOLD} more")
+        missing = len(files) - copied + sum(entry.kind == UNREADABLE for entry in entries)
+        if missing:
+            raise PathError(f"copied {copied}, but {missing} of what is below {path} cannot be read")
+        return copied
+
+    def one_of_many(self, path: str, goal: Path, root: Path) -> bool:
+        """A file of a folder; one that cannot be read (any more) is told, and the others are copied."""
+        try:
+            self.file(path, goal, root)
+        except PathError as error:
+            self.tell(error.message)
+            return False
+        return True
+
+    def tell(self, text: str) -> None:
+        """What was left out and why; a folder may have thousands of that."""
+        self.told += 1
+        if self.told <= MOST_TOLD:
+            self.say(text)
 
     def entries(self, path: str) -> list[Entry]:
         """What the host says is there, checked as far as types go."""
@@ -237,6 +268,9 @@ class Fetch:
         """Write what comes of a file beside its place, then put it there: one that breaks off leaves what
         was there before.
         """
+        if not goal.is_symlink() and goal.exists() and not goal.is_file():
+            cure = f"`lab exec {self.host} -- cat {path}` writes it to the standard output"
+            raise UsageError(f"{goal} is there and no regular file", cure)
         mode, got = 0o644, 0
         beside = goal.with_name(f".lab-{os.getpid()}-{next(_NUMBERS)}")
         try:
@@ -261,7 +295,7 @@ class Fetch:
     def link(self, entry: Entry, goal: Path, root: Path) -> None:
         """A link that stays inside the copy; another is left out."""
         if leads_out(entry.path, entry.target):
-            self.say(f"{entry.path}: a link out of what is copied, left out")
+            self.tell(f"{entry.path}: a link out of what is copied, left out")
             return
         unlinked_above(goal, root)
         try:
@@ -269,7 +303,7 @@ class Fetch:
                 goal.unlink()
             goal.symlink_to(entry.target)
         except OSError as error:
-            self.say(f"{entry.path}: {error.strerror}")
+            self.tell(f"{entry.path}: {error.strerror}")
 
 
 def _entry(one: Any) -> Entry:
@@ -315,6 +349,14 @@ def unlinked_above(path: Path, root: Path) -> None:
             return
         if folder.is_symlink():
             raise UsageError(f"{folder} is a link; nothing from a host is written through one")
+
+
+def resolved(path: Path) -> Path:
+    """Where a link of the user's leads."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{path}: its links go round") from error
 
 
 def make_folder(path: Path, root: Path) -> None:

@@ -81,8 +81,10 @@ def is_terminal() -> bool:
 
 @contextlib.contextmanager
 def raw_terminal(wanted: bool) -> Iterator[None]:
-    """Every key goes to the program (tty(4), raw mode) until the end of the block."""
-    if not wanted or sys.platform == "win32":
+    """Every key goes to the program (tty(4), raw mode) until the end of the block. What is no terminal here
+    is left as it is: the program may be given one all the same.
+    """
+    if not wanted or sys.platform == "win32" or not _is_open(0) or not os.isatty(0):
         yield
         return
     import termios

@@ -23,6 +23,9 @@ ENGINES = ("fake", "namespaces", "docker")
 LabFactory = Callable[[str], Rig]
 
 
+# Where the tests run in the background of a script, SIGINT is ignored (POSIX, 2.11), and what ignores it is
+# not interrupted: here the commands under test are those of a user at a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 TEST_SECONDS = 180  # after which a test hangs: no test waits for the job's own limit
 
 

@@ -95,16 +95,17 @@ class Get:
             return
         try:
             data = os.read(self._fd, min(wire.CHUNK, self._request.window, self._left()))
-        except OSError:
+        except OSError as error:
             self._close()
-            raise
+            raise errors.PathError(f"{_path(self._request)}: {error.strerror}") from error
         if not data:
             self._close()
             return self._request.ok({"size": self._size, "mode": self._mode})
         self._size += len(data)
         if not self._announced and self._size > MAX_UNSIZED:
             self._close()
-            raise errors.AgentError(f"it says it is empty and holds more than {MAX_UNSIZED} bytes")
+            path = _path(self._request)
+            raise errors.PathError(f"{path}: it says it is empty and holds more than {MAX_UNSIZED} bytes")
         self._request.part({}, data)
         self._continue()
 
@@ -135,7 +136,7 @@ class List:
         page = list(self._next_page())
         self._count += len(page)
         if self._count > MAX_ENTRIES:
-            raise errors.AgentError(f"the folder has more than {MAX_ENTRIES} entries")
+            raise errors.PathError(f"{_path(self._request)}: more than {MAX_ENTRIES} files are below it")
         if page:
             self._request.part({"entries": page})
             self._loop.soon(lambda: guarded(self._request, self._page))
@@ -170,7 +171,14 @@ def entries(root: str) -> Iterator[dict[str, Any]]:
     pending = [""]
     while pending:
         folder = pending.pop()
-        for name in sorted(_names(os.path.join(root, folder)), reverse=True):
+        try:
+            names = sorted(_names(os.path.join(root, folder)), reverse=True)
+        except PermissionError:
+            if not folder:
+                raise
+            yield {"path": folder, "kind": "unreadable", "mode": 0, "size": 0, "target": None}
+            continue
+        for name in names:
             path = os.path.join(folder, name)
             try:
                 entry = _entry(path, os.path.join(root, path), os.lstat(os.path.join(root, path)))

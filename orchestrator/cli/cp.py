@@ -38,8 +38,8 @@ def command(name: str | None, path: str | None, limit: int, source: str, target:
     lab cp web:/var/log/nginx ./logs
     lab cp site alice:/srv/
     """
-    from orchestrator.bringup import counted
     from orchestrator.copying import copy, place
+    from orchestrator.engines.base import counted
 
     with find(name, path) as lab:
         hosts = lab.names()

@@ -107,8 +107,9 @@ def networks_behind(topology: Topology, opened: Sequence[str]) -> list[str]:
 
 def bring_up(topology: Topology, engine: str) -> int:
     """Do it, then show what there is."""
-    from orchestrator.bringup import counted, up
+    from orchestrator.bringup import up
     from orchestrator.cli.progress import shown
+    from orchestrator.engines.base import counted
 
     with shown(f"lab {topology.name}") as progress:
         outcome = up(topology, engine, progress)

@@ -12,7 +12,7 @@ from orchestrator.cli.naming import DEFAULT_FILE, file_option
 @file_option
 def command(path: str | None) -> int:
     """Check a lab file, and whether what it describes can be planned. Nothing is started."""
-    from orchestrator.bringup import counted
+    from orchestrator.engines.base import counted
     from orchestrator.model.plan import LabKey
     from orchestrator.owner import owner
     from orchestrator.plan import make_plan

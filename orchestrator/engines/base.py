@@ -6,7 +6,7 @@ over its channel, in the same words for every engine: see docs/architecture.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Literal, Protocol
 
 import msgspec
@@ -15,6 +15,11 @@ from orchestrator.model.plan import Change, LabKey, Plan
 from orchestrator.wire import Channel
 
 Progress = Callable[[str], None]  # a line about what is being done now
+
+
+def counted(things: Sized, word: str) -> str:
+    """ "1 host", "2 hosts"."""
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from orchestrator.engines import docker_hosts as hosts
 from orchestrator.engines import docker_images as images
 from orchestrator.engines import docker_networks as networks
 from orchestrator.engines import docker_objects as objects
-from orchestrator.engines.base import Progress
+from orchestrator.engines.base import Progress, counted
 from orchestrator.engines.docker_client import THREADS, Docker, each
 from orchestrator.engines.docker_remove import remove_container, remove_network
 from orchestrator.model.plan import Change, LabKey, Plan, PlannedHost
@@ -85,7 +85,7 @@ class Apply:
             work = [self._pool.submit(self._make_host, host) for host in new]
             work += [self._pool.submit(self._adoption, host) for host in old if host not in new]
             if work:
-                self._say(f"starting {len(new)} containers")
+                self._say(f"starting {counted(new, 'container')}")
             channel = channel or _result(starting)
             self._adopt(channel, work, bridges)
         except BaseException:
@@ -110,7 +110,7 @@ class Apply:
         new = [network for network in new if network.name not in there]
         networks.refuse_overlaps(self._docker, key, new)
         if new:
-            self._say(f"making {len(new)} network{'' if len(new) == 1 else 's'}")
+            self._say(f"making {counted(new, 'network')}")
         made = [self._pool.submit(networks.make, self._docker, key, network) for network in new]
         ids = there | {network.name: _result(one) for network, one in zip(new, made, strict=True)}
         closed = [network.name for network in self._plan.networks if not network.internet]

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator import errors
 from orchestrator.engines import docker_daemon as daemon
 from orchestrator.engines import docker_objects as objects
-from orchestrator.engines.base import Progress
+from orchestrator.engines.base import Progress, counted
 from orchestrator.engines.docker_client import Docker, each, is_gone, translated
 from orchestrator.model.plan import LabKey
 
@@ -32,7 +32,7 @@ def remove_lab(docker: Docker, key: LabKey, progress: Progress, complete: bool) 
         containers, networks = _left(docker, key)
         if containers or networks:
             if not rounds:
-                progress(f"removing {len(containers)} containers and {len(networks)} networks")
+                progress(f"removing {counted(containers, 'container')} and {counted(networks, 'network')}")
             folders |= _folders(docker, containers)
             failures, unsettled = _remove(docker, containers, networks), not complete
         elif not unsettled:

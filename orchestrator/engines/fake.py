@@ -6,12 +6,11 @@ needs no mock. A lab lives as long as the process; no other process sees it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import msgspec
-
-from orchestrator.engines.base import Check, Found, Probe, Progress
+from orchestrator.engines.base import Check, Found, Probe, Progress, counted
 from orchestrator.engines.fake_daemon import FakeDaemon
+from orchestrator.engines.structure import Structure, kept_unless_it_fails, of_changes
 from orchestrator.model.plan import Change, LabKey, Plan
 from orchestrator.wire import Channel
 
@@ -50,12 +49,8 @@ class FakeEngine:
         """Carry out the changes on the lab, which begins here if it is not there."""
         if plan.key not in _LABS:
             _LABS[plan.key] = FakeDaemon(plan.key, lambda: _forget(plan.key))
-        channel = _LABS[plan.key].connect()
-        try:
-            _carry_out(channel, plan, changes, progress)
-        except BaseException:
-            channel.close()
-            raise
+        with kept_unless_it_fails(_LABS[plan.key].connect()) as channel:
+            _carry_out(channel, of_changes(plan, changes), progress)
         return channel
 
     def remove(self, key: LabKey, progress: Progress) -> None:
@@ -70,20 +65,9 @@ def _forget(key: LabKey) -> None:
     _LABS.pop(key, None)
 
 
-def _carry_out(channel: Channel, plan: Plan, changes: Sequence[Change], progress: Progress) -> None:
-    subjects = {
-        action: [c.subject for c in changes if c.action == action] for action in {c.action for c in changes}
-    }
-    old_hosts, old_networks = subjects.get("remove-host", []), subjects.get("remove-network", [])
-    if old_hosts or old_networks:
-        channel.call("remove", hosts=old_hosts, networks=old_networks)
-    networks = _chosen(plan.networks, subjects.get("make-network", []))
-    hosts = _chosen(plan.hosts, subjects.get("make-host", []))
-    if networks or hosts:
-        progress(f"making {len(hosts)} hosts and {len(networks)} networks")
-        channel.call("make", networks=networks, hosts=hosts)
-
-
-def _chosen(things: Iterable[msgspec.Struct], names: Iterable[str]) -> list[object]:
-    wanted = set(names)
-    return [msgspec.to_builtins(thing) for thing in things if getattr(thing, "name", "") in wanted]
+def _carry_out(channel: Channel, wanted: Structure, progress: Progress) -> None:
+    if wanted.old_hosts or wanted.old_networks:
+        channel.call("remove", hosts=wanted.old_hosts, networks=wanted.old_networks)
+    if wanted.networks or wanted.hosts:
+        progress(f"making {counted(wanted.hosts, 'host')} and {counted(wanted.networks, 'network')}")
+        channel.call("make", networks=wanted.networks, hosts=wanted.hosts)

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestrator import errors, wire
-from orchestrator.engines.base import Found, Probe, Progress
+from orchestrator.engines.base import Found, Probe, Progress, counted
+from orchestrator.engines.structure import Structure, kept_unless_it_fails, of_changes
 from orchestrator.model.plan import Change, LabKey, Plan, PlannedHost
 from orchestrator.model.topology import Resources
 from orchestrator.wire import Channel
@@ -59,12 +60,8 @@ class NamespacesEngine:
     def apply(self, plan: Plan, changes: Sequence[Change], progress: Progress) -> Channel:
         """See base.Engine."""
         _refuse(plan)
-        channel = self._open_or_start(plan.key, progress)
-        try:
-            _carry_out(channel, plan, changes, progress)
-        except BaseException:
-            channel.close()
-            raise
+        with kept_unless_it_fails(self._open_or_start(plan.key, progress)) as channel:
+            _carry_out(channel, plan, of_changes(plan, changes), progress)
         return channel
 
     def _open_or_start(self, key: LabKey, progress: Progress) -> Channel:
@@ -140,7 +137,7 @@ def _found(daemon: Daemon) -> Found:
             plan = channel.call("plan").get("plan") or {}
         except (errors.LabError, OSError):
             return nothing
-    what = f"{len(plan.get('hosts', ()))} hosts, {len(plan.get('networks', ()))} networks"
+    what = f"{counted(plan.get('hosts', ()), 'host')}, {counted(plan.get('networks', ()), 'network')}"
     return msgspec.structs.replace(
         nothing, state="running" if state == "running" else "incomplete", what=what
     )
@@ -156,16 +153,14 @@ def _refuse(plan: Plan) -> None:
             )
 
 
-def _carry_out(channel: Channel, plan: Plan, changes: Sequence[Change], progress: Progress) -> None:
-    subjects = {action: [c.subject for c in changes if c.action == action] for action in _ACTIONS}
-    if subjects["remove-host"] or subjects["remove-network"]:
-        progress(f"removing {len(subjects['remove-host'])} hosts")
-        channel.call("remove", hosts=subjects["remove-host"], networks=subjects["remove-network"])
-    networks = _specs(plan.networks, subjects["make-network"])
-    hosts = _specs(plan.hosts, subjects["make-host"])
-    if networks or hosts:
-        _say_ignored([host for host in plan.hosts if host.name in subjects["make-host"]], progress)
-        _make(channel, networks, hosts, progress)
+def _carry_out(channel: Channel, plan: Plan, wanted: Structure, progress: Progress) -> None:
+    if wanted.old_hosts or wanted.old_networks:
+        progress(f"removing {counted(wanted.old_hosts, 'host')}")
+        channel.call("remove", hosts=wanted.old_hosts, networks=wanted.old_networks)
+    if wanted.networks or wanted.hosts:
+        made = {host["name"] for host in wanted.hosts}
+        _say_ignored([host for host in plan.hosts if host.name in made], progress)
+        _make(channel, wanted.networks, wanted.hosts, progress)
 
 
 def _say_ignored(hosts: Sequence[PlannedHost], progress: Progress) -> None:
@@ -178,14 +173,6 @@ def _say_ignored(hosts: Sequence[PlannedHost], progress: Progress) -> None:
         progress(f"no limits here: the resources of {', '.join(limited)} are not enforced")
 
 
-_ACTIONS = ("remove-host", "remove-network", "make-network", "make-host")
-
-
-def _specs(things: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    wanted = set(names)
-    return [msgspec.to_builtins(thing) for thing in things if thing.name in wanted]
-
-
 def _make(channel: Channel, networks: list[Any], hosts: list[Any], progress: Progress) -> None:
     """Ask for it, and say how far it is: at most ten lines."""
     step = max(1, len(hosts) // 10)
@@ -194,7 +181,7 @@ def _make(channel: Channel, networks: list[Any], hosts: list[Any], progress: Pro
         if "ok" not in message:
             ready += 1
             if ready % step == 0 or ready == len(hosts):
-                progress(f"{ready} of {len(hosts)} hosts are ready")
+                progress(f"{ready} of {counted(hosts, 'host')} {'is' if len(hosts) == 1 else 'are'} ready")
 
 
 def start_daemon(key: LabKey) -> Channel:

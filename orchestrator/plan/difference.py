@@ -9,6 +9,7 @@ from orchestrator.model.plan import Change, Plan, PlannedFile, PlannedHost, Plan
 
 # What cannot be changed in a host that runs: it is made anew.
 _FIXED = ("kind", "interfaces", "image", "env", "sysctls", "resources")
+WITH_IMAGES = ("docker",)  # engines whose hosts are of the file's image, and may have a program by it
 _FIXED_NETWORK = ("subnet", "subnet6", "internet", "gateway")
 
 
@@ -32,6 +33,7 @@ class _Difference:
         self.new = {host.name: host for host in wanted.hosts}
         self.old_networks = {one.name: one for one in running.networks} if running else {}
         self.new_networks = {one.name: one for one in wanted.networks}
+        self.images = wanted.engine in WITH_IMAGES
         self.named = running is None or running.names != wanted.names
         self.remade_networks = dict(self._remade_networks())
         self.made = dict(self._made())  # why each host is made, new ones too
@@ -103,6 +105,10 @@ class _Difference:
         """A program is started anew when its command or a file of its host changes."""
         copied = {change.subject: "its files changed" for change in self.files()}
         yield from self._told("run", copied)
+        for name in self.made if self.images else ():
+            host = self.new[name]
+            if host.image and not host.run:
+                yield Change(action="run", subject=name, why="its image's own program, if it has one")
 
     def connects(self) -> Iterator[Change]:
         """Connections are opened anew when what is at their other end was."""

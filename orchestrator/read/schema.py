@@ -241,7 +241,9 @@ HOST = Record(
             doc="Files in it that `lab logs` shows.",
             kind=ListOf(item=PATH_IN_HOST, example="[/var/log/nginx/error.log]"),
         ),
-        "resources": Field(doc="Its limits.", kind=RESOURCES),
+        "resources": Field(
+            doc="Its limits. The engine namespaces does not enforce them, and says so.", kind=RESOURCES
+        ),
     },
 )
 

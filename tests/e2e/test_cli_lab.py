@@ -247,7 +247,7 @@ def test_a_failing_connect_is_said_and_the_lab_stays(lab: Commands) -> None:
         (("logs", "nobody"), 2, "no host nobody"),
         (("exec", "alice", "--", "no-such-program"), 127, "lab: alice: no-such-program: not found"),
         (("exec", "alice", "--", "/etc/passwd"), 126, "lab: alice: /etc/passwd: Permission denied"),
-        (("cp", "alice:/no/such", "."), 2, "/no/such: No such file or directory"),
+        (("cp", "alice:/no/such", "."), 2, "lab: alice: /no/such: No such file or directory"),
         (("cp", "lab.yaml", "alice:/proc/version/x"), 2, "/proc/version"),
         (("cp", "alice:/dev/zero", "."), 2, "not a regular file"),
         (("cp", "--limit", "x", "alice:/etc/hosts", "."), 2, "no number of bytes"),

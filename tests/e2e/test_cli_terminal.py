@@ -71,6 +71,15 @@ def test_exec_at_a_terminal_gives_one(running: Commands) -> None:
         terminal.close()
 
 
+def test_a_terminal_can_be_given_where_there_is_none(running: Commands) -> None:
+    """As of a script: the program has one, and its input is passed on as if typed."""
+    code, out, err = running.bytes(
+        "exec", "-t", "h", "--", "sh", "-c", "test -t 0 && read x && echo got $x", stdin=b"it\n"
+    )
+    assert (code, err) == (0, b"")
+    assert out.endswith(b"got it\r\n")
+
+
 def test_a_killed_terminal_client_ends_its_program(running: Commands, tmp_path: Path) -> None:
     terminal = Terminal(running, "exec", "h", "--", "sh", "-c", "echo started; exec sleep 4242")
     terminal.expect("started")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.copying import ROOM, Fetch, Place, place, safe
-from orchestrator.errors import AgentError, DaemonError, LabError, UsageError
+from orchestrator.errors import AgentError, DaemonError, LabError, PathError, UsageError
 from orchestrator.wire import Channel, encode, read_frame
 
 
@@ -23,6 +24,7 @@ class Host:
         self.entries: list[Any] = []
         self.asked: list[str] = []
         self.announced: Any = 4
+        self.refused: set[str] = set()
         self.pieces: Iterable[bytes] = [b"evil"]
         here, self._there = socket.socketpair()
         self.channel = Channel(here)
@@ -47,6 +49,10 @@ class Host:
                         return  # the copy has broken off
 
     def _give(self, number: int) -> None:
+        if self.asked[-1] in self.refused:
+            error = {"kind": "PathError", "message": f"{self.asked[-1]}: Permission denied"}
+            self._there.sendall(encode({"id": number, "error": error}))
+            return
         self._there.sendall(encode({"id": number, "part": {"size": self.announced}}))
         for piece in self.pieces:
             self._there.sendall(encode({"id": number, "part": {}}, piece))
@@ -172,6 +178,41 @@ def test_a_file_is_its_own_only_entry(host: Host, here: Path) -> None:
     host.entries = [entry("")]
     fetch(host, here)
     assert (here / "got").read_text() == "evil"
+
+
+def test_what_is_no_file_here_stays_what_it_is(host: Host, here: Path) -> None:
+    """A device of root's, say /dev/null, would be replaced by a file."""
+    os.mkfifo(here / "pipe")
+    (here / "got").symlink_to("pipe")
+    host.entries = [entry("")]
+    with pytest.raises(UsageError, match="no regular file"):
+        fetch(host, here)
+    assert (here / "pipe").is_fifo()
+
+
+def test_a_link_that_the_user_names_is_followed(host: Host, here: Path) -> None:
+    (here / "round").symlink_to("round")
+    with pytest.raises(UsageError):
+        Fetch(host.channel, "h", print).copy("/data", str(here / "round"))
+    (here / "real").write_text("old")
+    (here / "got").symlink_to("real")
+    host.entries = [entry("")]
+    fetch(host, here)
+    assert (here / "real").read_text() == "evil"
+    assert (here / "got").is_symlink()
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_copied(host: Host, here: Path) -> None:
+    host.entries = [entry("a"), entry("closed", "dir"), entry("closed", "unreadable"), entry("b")]
+    host.entries += [entry(f"link{n}", "link", target="/etc") for n in range(50)]
+    host.refused = {"/data/a"}
+    said: list[str] = []
+    with pytest.raises(PathError, match="copied 1, but 2 of what is below /data cannot be read"):
+        Fetch(host.channel, "h", said.append).copy("/data", str(here / "got"))
+    assert (here / "got/b").read_text() == "evil"
+    assert len(said) == 21
+    assert said[0] == "/data/a: Permission denied"
+    assert said[-1] == "… and 32 more"
 
 
 @pytest.mark.parametrize("announced", [4, 0, 1 << 20])

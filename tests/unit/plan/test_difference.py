@@ -77,6 +77,17 @@ def test_another_image_makes_a_host_anew_and_its_clients_connect_again() -> None
     assert found == after("[dc], listen", "[dc], sysctls: {net.ipv4.tcp_syncookies: 2}, listen")
 
 
+def test_the_program_of_an_image_is_a_step_where_hosts_are_of_an_image() -> None:
+    """What the file names goes before it; the namespaces engine has no images."""
+    text = BASE.replace("web: {role: server", "web: {role: server, image: any/thing")
+    docker = plan(text, "docker")
+    assert [c.subject for c in changes(None, docker) if c.action == "run"] == ["web"]
+    assert [c.subject for c in changes(docker, docker)] == []
+    assert not [c for c in changes(None, plan(text)) if c.action == "run"]
+    named = plan(text.replace("image: any/thing", "image: any/thing, run: nginx"), "docker")
+    assert [c.why for c in changes(None, named) if c.action == "run"] == ["new"]
+
+
 def test_another_subnet_makes_its_network_and_hosts_anew() -> None:
     found = after("10.20.2.0/24", "10.20.9.0/24")
     assert found[:7] == [
