@@ -14,6 +14,7 @@
     │   └── CommandFailed          3
     ├── DaemonError                3     the daemon of a lab is gone, or speaks another version
     │   ├── DaemonGone             3     … its channel has ended
+    │   ├── DaemonSilent           3     … it is there, and does not answer in time
     │   └── ProtocolError          3     bytes that are no frame, or one beyond its bounds
     ├── AgentError                 3     an agent refused what it was told
     │   ├── PathError              2     a path on a host is not there, or is not what it was named as
@@ -103,6 +104,10 @@ class DaemonError(LabError):
 
 class DaemonGone(DaemonError):
     """The channel to the daemon of a lab has ended, or cannot be written to any more."""
+
+
+class DaemonSilent(DaemonError):
+    """The daemon of a lab is there, and does not answer in time: it is stopped, or very busy."""
 
 
 class ProtocolError(DaemonError):

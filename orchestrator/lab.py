@@ -163,7 +163,7 @@ def all_found() -> tuple[list[Found], list[LabError]]:
             continue
         except LabError as error:
             errors.append(error)
-    found = [one if one.state == "running" else _with_work(one) for one in found]
+    found = [_with_work(one) if one.state == "incomplete" else one for one in found]
     return sorted(found, key=lambda lab: (lab.key, lab.engine)), errors
 
 

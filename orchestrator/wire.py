@@ -168,7 +168,7 @@ class Channel:
         try:
             said = self.call("hello", version=VERSION)
         except TimeoutError as error:
-            raise errors.DaemonError(
+            raise errors.DaemonSilent(
                 f"the daemon of the lab does not answer within {seconds:.0f} s", _LEFT
             ) from error
         self.stream.settimeout(None)

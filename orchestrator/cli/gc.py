@@ -13,8 +13,8 @@ from orchestrator.errors import LabError
 def command(names: tuple[str, ...]) -> int:
     """Remove labs of yours that were left incomplete: their `up` was killed, or their daemon was.
 
-    All of them, or those named. Running labs, those that a command is at work on, and whatever is not yours,
-    are left alone.
+    All of them, or those named. Running labs, those that a command is at work on or whose daemon is too busy
+    to answer, and whatever is not yours, are left alone.
     """
     from orchestrator.cli.progress import shown
     from orchestrator.engines import registry
@@ -33,6 +33,10 @@ def command(names: tuple[str, ...]) -> int:
         except LabError as error:
             failures.append(error)
     sweep_locks()
+    for one in found:
+        if one.state == "silent" and (not names or one.key.name in names):
+            cure = f"`lab down {one.key.name}` removes it"
+            say(f"lab {one.key.name} ({one.engine}) does not answer and is left alone: {cure}")
     if not stale:
         say("nothing was left behind")
     if failures:

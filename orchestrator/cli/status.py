@@ -23,7 +23,7 @@ def command(which: str | None, name: str | None, path: str | None, as_json: bool
     """The labs of yours that run; with a name (or -f FILE) the hosts of that one.
 
     One that is not `running` is `starting` or `removing` while a command is at work on it, else `incomplete`:
-    `lab gc` removes what is left of it.
+    `lab gc` removes what is left of it. `silent`: its daemon does not answer; `lab down NAME` removes it.
     """
     if which and (name or path):
         raise UsageError("name one lab")

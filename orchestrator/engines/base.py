@@ -44,12 +44,13 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """A lab of this user, as found on the machine. `running`: its daemon answers and its `up` is complete.
 
-    The others are `incomplete`; where a command is at work on one, lab.all_found says what it does instead.
+    `silent`: a daemon is there and does not answer in time, so nobody knows. The others are `incomplete`;
+    where a command is at work on one, lab.all_found says what it does instead.
     """
 
     key: LabKey
     engine: str
-    state: Literal["running", "incomplete", "starting", "changing", "removing"]
+    state: Literal["running", "silent", "incomplete", "starting", "changing", "removing"]
     what: str = ""  # "12 hosts, 2 networks"
 
 

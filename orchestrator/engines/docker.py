@@ -4,11 +4,10 @@ them.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator import errors
 from orchestrator.engines import docker_daemon as daemon
@@ -65,16 +64,21 @@ class DockerEngine:
         hosts = sum(objects.labels_of(one).get(objects.KIND) == "host" for one in mine)
         joined = sum(objects.key_of(one) == key for one in networks)
         what = f"{hosts} host{'' if hosts == 1 else 's'}, {joined} network{'' if joined == 1 else 's'}"
-        state = self._is_complete(key) if len(mine) > hosts else False
-        return Found(key=key, engine=self.name, state="running" if state else "incomplete", what=what)
+        state = self._state(key) if len(mine) > hosts else "incomplete"
+        return Found(key=key, engine=self.name, state=state, what=what)
 
-    def _is_complete(self, key: LabKey) -> bool:
-        """Its daemon answers, and `up` has got to its last step."""
-        with contextlib.suppress(errors.DaemonError):
+    def _state(self, key: LabKey) -> Literal["running", "silent", "incomplete"]:
+        """Running: its daemon answers, and `up` has got to its last step."""
+        try:
             if channel := self.open(key):
                 with channel:
-                    return channel.hello(_FIND_SECONDS).get("state") == "running"
-        return False
+                    running = channel.hello(_FIND_SECONDS).get("state") == "running"
+                    return "running" if running else "incomplete"
+        except errors.DaemonSilent:
+            return "silent"
+        except errors.DaemonError:
+            pass
+        return "incomplete"
 
     def open(self, key: LabKey) -> Channel | None:
         """See base.Engine. By the socket first: that needs nothing of Docker."""
@@ -99,7 +103,7 @@ class DockerEngine:
         """See base.Engine."""
         from orchestrator.engines.docker_remove import remove_lab
 
-        remove_lab(self._docker, key, progress, self._is_complete(key))
+        remove_lab(self._docker, key, progress, self._state(key) == "running")
 
     def taken(self) -> Sequence[str]:
         """Subnets that the plan is not to choose."""

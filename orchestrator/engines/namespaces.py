@@ -123,7 +123,7 @@ def _connect(daemon: Daemon) -> Channel | None:
 
 
 def _found(daemon: Daemon) -> Found:
-    """What a daemon says of its lab; one that does not answer is incomplete, too."""
+    """What a daemon says of its lab; one that has no socket (yet, or any more) is incomplete."""
     from orchestrator.engines import namespaces_find
 
     nothing = Found(key=daemon.key, engine=NamespacesEngine.name, state="incomplete", what="no answer")
@@ -135,6 +135,8 @@ def _found(daemon: Daemon) -> Found:
             state = channel.hello(_FIND_SECONDS).get("state")
             sock.settimeout(_FIND_SECONDS)
             plan = channel.call("plan").get("plan") or {}
+        except (errors.DaemonSilent, TimeoutError):
+            return msgspec.structs.replace(nothing, state="silent")
         except (errors.LabError, OSError):
             return nothing
     what = f"{counted(plan.get('hosts', ()), 'host')}, {counted(plan.get('networks', ()), 'network')}"

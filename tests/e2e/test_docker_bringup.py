@@ -221,6 +221,19 @@ def test_a_lab_whose_daemon_was_killed_is_found_and_removed(
     assert left(client, key) == []
 
 
+def test_a_daemon_that_hangs_is_silent_not_incomplete(
+    lab_factory: LabFactory, client: docker.APIClient, engine: Engine
+) -> None:
+    rig = lab_factory("networks: {n: {}}\nhosts: {a: {role: server, networks: [n]}}")
+    key = rig.lab.key
+    client.kill(objects.daemon_name(key), "SIGSTOP")
+    try:
+        assert [found.state for found in engine.find(key.owner) if found.key == key] == ["silent"]
+    finally:
+        client.kill(objects.daemon_name(key), "SIGCONT")
+    assert [found.state for found in engine.find(key.owner) if found.key == key] == ["running"]
+
+
 def test_without_a_shared_folder_the_bridge_is_the_way(
     monkeypatch: pytest.MonkeyPatch, lab_factory: LabFactory, engine: Engine
 ) -> None:

@@ -192,6 +192,26 @@ def test_a_committed_lab_outlives_its_client(engine: Engine, user: int | None) -
     nothing_left(name, key.owner)
 
 
+def test_a_daemon_that_hangs_is_silent_not_incomplete(engine: Engine) -> None:
+    """As one that is very busy: nothing is known of its lab, and it is left alone."""
+    name = unique_name()
+    process = client(name, "commit")
+    until(process, "done")
+    process.kill()
+    process.communicate()
+    (daemon,) = namespaces_find.daemons(owner(), name)
+    try:
+        signal.pidfd_send_signal(daemon.pidfd, signal.SIGSTOP)
+        states = [found.state for found in engine.find(owner()) if found.key == daemon.key]
+        assert states == ["silent"]
+        signal.pidfd_send_signal(daemon.pidfd, signal.SIGCONT)
+        assert [found.state for found in engine.find(owner()) if found.key == daemon.key] == ["running"]
+    finally:
+        engine.remove(daemon.key, print)
+        daemon.close()
+    nothing_left(name, owner())
+
+
 def test_two_at_once_make_one_lab(engine: Engine) -> None:
     name = unique_name()
     both = [client(name, "commit") for _ in range(2)]
