@@ -18,11 +18,11 @@ import pytest
 
 from orchestrator import bringup
 from orchestrator.engines import registry
-from orchestrator.errors import LabError, NoSuchLab, UsageError
+from orchestrator.errors import LabError, UsageError
 from orchestrator.lab import Lab
 from orchestrator.model.plan import LabKey
 from orchestrator.model.topology import Topology
-from orchestrator.owner import owner, was_confirmed
+from orchestrator.owner import locked, owner, was_confirmed
 from orchestrator.pytest_plugin import leases
 from orchestrator.pytest_plugin.leases import GUARD, LAB, LEASE, USE, Lease, Lock
 from orchestrator.read import read_file
@@ -71,10 +71,12 @@ class Labs:
         topology = self.topology(path)
         _confirmed(topology)
         place = self._place(topology, self.engine(engine, topology), fresh)
-        with place.entered(fresh) as lab:
-            yield lab
-        if place not in self._places.values():
-            place.leave()
+        try:
+            with place.entered(fresh) as lab:
+                yield lab
+        finally:
+            if place not in self._places.values():
+                place.leave()
 
     def _place(self, topology: Topology, engine: str, fresh: bool) -> Place:
         one_for_all = engine == "docker" and any(
@@ -211,15 +213,8 @@ def _confirmed(topology: Topology) -> None:
 
 def remove(name: str, engine: str) -> None:
     """Remove a lab, whatever is left of it; nothing where there is none."""
-    key = LabKey(owner=owner(), name=name)
-    found = registry.engine(engine)
-    lab = Lab.look_for(key, engine)
-    if lab is not None and lab.engine.name == engine:
-        lab.down(say)
-    else:
-        if lab is not None:
-            lab.close()
-        found.remove(key, say)
+    with locked(name, say, "removing"):
+        registry.engine(engine).remove(LabKey(owner=owner(), name=name), say)
 
 
 def sweep() -> list[str]:
@@ -230,10 +225,10 @@ def sweep() -> list[str]:
         name = path.name.removesuffix(LAB)
         try:
             with leases.abandoned(base, path) as engine:
-                if engine is not None:
+                if engine:
                     say(f"removing {name}, which nobody uses any more")
                     remove(name, engine)
-        except (LabError, ExceptionGroup, NoSuchLab) as error:
+        except (LabError, ExceptionGroup) as error:
             problems.append(f"lab {name} could not be removed: {error}")
     for path in base.iterdir():  # of labs that are gone
         name = path.name.partition(".")[0]

@@ -159,8 +159,10 @@ def _in_use(base: Path, name: str) -> bool:
 
 @contextlib.contextmanager
 def abandoned(base: Path, path: Path) -> Iterator[str | None]:
-    """The engine of a lab (by its `NAME.lab`) that nobody uses any more; None of one that is in use, or is
-    beginning or ending right now. When the block ends well its files go."""
+    """The engine of a lab (by its `NAME.lab`) that nobody uses any more, "" where the file does not tell.
+
+    None of one that is in use, or is beginning or ending right now. When the block ends well its files go.
+    """
     name = path.name.removesuffix(LAB)
     guard = Lock.take(base / f"{name}{GUARD}", wait=False)
     if guard is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.errors import LabError
+from orchestrator.errors import ObservationError
 from orchestrator.model.runs import ExpectationRecord, ScenarioRecord, StepRecord
 from orchestrator.report import failures
 
@@ -17,11 +17,7 @@ class LabUnknown(LabFailure):
     """It could not be observed whether it is. That is no pass."""
 
 
-class LabTrouble(LabError):
-    """The infrastructure failed while a scenario ran: what it was to show is not known."""
-
-
-for _kind in (LabFailure, LabUnknown, LabTrouble):
+for _kind in (LabFailure, LabUnknown):
     _kind.__module__ = "lab"  # as reports show them: `lab.LabFailure: …`
 
 
@@ -29,7 +25,7 @@ def of_scenario(record: ScenarioRecord, path: str = "") -> Exception | None:
     """What a scenario's record raises; None of one that passed."""
     text = "\n".join(failures.scenario(record, path))
     if record.problem:
-        return LabTrouble(text)
+        return ObservationError(text)
     if record.verdict == "pass":
         return None
     return LabUnknown(text) if record.verdict == "unknown" else LabFailure(text)

@@ -131,6 +131,7 @@ class LabUnderTest:
             self.records += (record,)
             failure = outcomes.of_scenario(record, os.path.relpath(self.topology.path))
             if failure is not None:
+                self._broken = bool(record.problem)
                 raise failure
         return self.records[-1]
 

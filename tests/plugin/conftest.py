@@ -7,7 +7,7 @@ import os
 import pkgutil
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,8 @@ scenarios:
       - expect: {connection: alice -> web:80, client: ESTABLISHED, within: 50ms}
 """
 
+PLUGINS = ("-p", "orchestrator.pytest_plugin", "-p", "xdist.plugin", "-W", "ignore:Module already imported")
+
 
 class Project:
     """A user's project: lab.yaml and tests, for one engine."""
@@ -77,16 +79,8 @@ class Project:
         """Run pytest; what it prints is shown where the outer test fails. `apart`: in a process of its own,
         as always but with the fake engine."""
         how = "subprocess" if apart or self.engine.name != "fake" else "inprocess"
-        return getattr(self.pytester, f"runpytest_{how}")(  # type: ignore[no-any-return]
-            "-p",
-            "orchestrator.pytest_plugin",
-            "-W",
-            "ignore::pytest.PytestAssertRewriteWarning",
-            "--lab-engine",
-            self.engine.name,
-            "-rA",
-            *arguments,
-        )
+        run: Callable[..., pytest.RunResult] = getattr(self.pytester, f"runpytest_{how}")
+        return run(*PLUGINS, "--lab-engine", self.engine.name, "-rA", *arguments)
 
     def left(self) -> list[str]:
         """Labs of this project that are there, and files of leases."""
@@ -114,6 +108,7 @@ def project(
     monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parents[2]))
     for name in [name for name in os.environ if re.match("PYTEST_XDIST|PYTEST_ADDOPTS|LAB_", name)]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # of what else is installed nothing is loaded
     monkeypatch.setenv("COLUMNS", "300")  # reasons on one line are cut to the terminal's width
     found = Project(pytester, engine)
     yield found

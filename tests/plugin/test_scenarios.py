@@ -39,6 +39,11 @@ def test_a_lab_file_on_the_command_line(project: Project) -> None:
     assert 'errors="1" failures="1"' in junit
     assert '<error message="lab.LabUnknown: UNKNOWN: torn' in junit
     assert '<failure message="lab.LabFailure: FAIL: rows[port=80]' in junit
+
+
+@pytest.mark.engine("fake")
+def test_one_of_them(project: Project) -> None:
+    project.lab(SCENARIOS)
     one = project.run("lab.yaml::rows[port=81]")
     assert kinds(one) == {"rows[port=81]": "PASSED"}
     assert kinds(project.run("lab.yaml", "-k", "good")) == {"good": "PASSED"}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import LAB, Project
+from tests.plugin.conftest import LAB, PLUGINS, Project
 from tests.support.rig import eventually
 
 TESTS = """
@@ -107,7 +107,7 @@ def test_the_next_run_removes_what_a_killed_one_has_left(project: Project) -> No
     project.tests(
         "@pytest.mark.lab('lab.yaml')\ndef test_it(lab): open('up', 'w'); __import__('time').sleep(60)"
     )
-    command = ["-m", "pytest", "-p", "orchestrator.pytest_plugin", "--lab-engine", "namespaces"]
+    command = ["-m", "pytest", *PLUGINS, "--lab-engine", "namespaces"]
     first = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, cwd=project.folder)
     eventually((project.folder / "up").exists)
     assert len(project.left()) > 1

@@ -9,14 +9,17 @@ from orchestrator.model.steps import (
     Call,
     Endpoint,
     Expectation,
+    Flag,
     Kill,
     Note,
+    Number,
     Parallel,
     Ref,
     Repeat,
     Run,
     Step,
     Wait,
+    Words,
 )
 from orchestrator.read.people import Residents
 from orchestrator.read.session import StepSession
@@ -188,3 +191,35 @@ def test_variables_and_an_error_for_tests_that_give_steps() -> None:
     with pytest.raises(TopologyError) as raised:
         session.read("listen :${prt} as a").raise_if_bad("test.py")
     assert raised.value.diagnostics == ("test.py:2:8: there is no variable `${prt}`; did you mean `port`?",)
+
+
+def test_a_program_gives_values_and_says_which_line(session: StepSession) -> None:
+    values: list[dict[str, object]] = [
+        {"alice": {"connect": "", "to": "web:80", "as": "call"}},
+        {"alice": {"send": "call", "text": "none: # x\r\n"}},
+        {"alice": {"send": "call", "hex": b"\x00\xff"}},
+        {"expect": {"connection": "alice.call", "client": None, "accepted": False, "server.rx_queue": ">=5"}},
+        {"parallel": [{"alice": "close call"}, {"web": ["run", "true"]}]},
+    ]
+    steps = [session.give(value, number) for number, value in enumerate(values, 40)]
+    assert [one.number for one in steps] == [40, 41, 42, 43, 44]
+    call, text, data, expect, wrong = (one.step for one in steps)
+    assert isinstance(call, Call)
+    assert (call.line, call.name) == (40, "call")
+    assert isinstance(text, Call)
+    assert text.arguments == {"text": "none: # x\r\n"}
+    assert isinstance(data, Call)
+    assert data.arguments == {"hex": "00ff"}
+    assert isinstance(expect, Expectation)
+    tests = {check.field: check.test for check in expect.checks}
+    assert tests["client"] == Words(any_of=(None,))
+    assert tests["accepted"] == Flag(value=False)
+    assert tests["server.rx_queue"] == Number(operator=">=", value=5)
+    assert wrong is None
+    assert [(one.line, one.text.split(";")[0]) for one in steps[-1].mistakes] == [
+        (44, "`web` is a value or a mapping, not a list")
+    ]
+    again = session.read("alice: connect web:81 as call", number=12)
+    assert [one.text.split(";")[0] for one in again.mistakes] == [
+        "`call` of `alice` is open already, since line 40"
+    ]
