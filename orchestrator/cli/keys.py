@@ -35,9 +35,7 @@ def _keys(stream: Any) -> Iterator[Callable[[], str | None]]:
     if not stream.isatty():
         yield lambda: _line(stream)
     elif sys.platform == "win32":
-        import msvcrt
-
-        yield msvcrt.getwch
+        yield _pressed
     else:
         import termios
         import tty
@@ -46,9 +44,27 @@ def _keys(stream: Any) -> Iterator[Callable[[], str | None]]:
         before = termios.tcgetattr(handle)
         tty.setcbreak(handle, termios.TCSAFLUSH)
         try:
-            yield lambda: os.read(handle, 1).decode("ascii", "replace") or None
+            yield lambda: _read(handle)
         finally:
-            termios.tcsetattr(handle, termios.TCSADRAIN, before)
+            with contextlib.suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(handle, termios.TCSADRAIN, before)
+
+
+def _read(handle: int) -> str | None:
+    try:
+        return os.read(handle, 1).decode("ascii", "replace") or None
+    except OSError:  # EIO: the terminal is gone
+        return None
+
+
+def _pressed() -> str:
+    """A key on Windows, where Ctrl-C is one like any other."""
+    import msvcrt
+
+    key: str = msvcrt.getwch()  # type: ignore[attr-defined,unused-ignore]
+    if key == "\x03":
+        raise KeyboardInterrupt
+    return key
 
 
 def _line(stream: Any) -> str | None:

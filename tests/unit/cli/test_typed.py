@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import typed
-from orchestrator.cli.typed import History, Piped
+from orchestrator.cli.typed import Edited, History, Piped
+from orchestrator.errors import LabError
 
 
 def test_lines_of_a_pipe_are_what_is_between_their_ends() -> None:
@@ -52,3 +53,42 @@ def test_without_a_folder_there_is_no_history(tmp_path: Path) -> None:
     history = History(tmp_path / "none" / "history")
     history.add("listen :80")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_terminal_without_readline_gives_lines_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = iter(["listen :80"])
+
+    def ask(prompt: str) -> str:
+        assert prompt == "web> "
+        for one in answers:
+            return one
+        raise EOFError
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(typed, "_readline", lambda: None)
+    monkeypatch.setattr("builtins.input", ask)
+    edited = Edited("web> ", lambda _: [])
+    assert [edited.next(), edited.next()] == ["listen :80", None]
+    assert History().lines == ["listen :80"]
+
+
+def test_what_cannot_be_looked_up_is_not_offered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Readline would lose the exception, and print nothing."""
+
+    class Line:
+        def __getattr__(self, name: str) -> object:
+            return {"get_line_buffer": lambda: "connect we", "get_endidx": lambda: 10}.get(
+                name, lambda *_: None
+            )
+
+    def refuse(before: str) -> list[str]:
+        assert before == "connect we"
+        raise LabError("the daemon is gone")
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(typed, "_readline", Line)
+    assert Edited("web> ", refuse)._candidate("we", 0) is None
+    offered = Edited("web> ", lambda _: ["web:80 ", "web:81 "])
+    assert [offered._candidate("we", state) for state in range(3)] == ["web:80 ", "web:81 ", None]
