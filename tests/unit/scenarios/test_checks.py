@@ -447,3 +447,15 @@ def test_of_several_verdicts(verdicts: list[Verdict]) -> None:
     found = worst(tuple(verdicts))
     assert (found == "fail") == ("fail" in verdicts)
     assert (found == "pass") == all(one == "pass" for one in verdicts)
+
+
+def test_a_step_that_still_runs_has_run_all_the_while() -> None:
+    """Two looks that show it running leave no time between them in which it was not. Once ended, a step
+    of the same name may begin."""
+    text = "step: alice.call, running: true"
+    running = judge(expect(text), Observation(steps={("alice", "call"): StepResult(running=True)}))
+    assert (running.verdict, running.still) == ("pass", ("alice", "call"))
+    ended = judge(
+        expect("step: alice.call, running: false"), Observation(steps={("alice", "call"): StepResult()})
+    )
+    assert (ended.verdict, ended.still) == ("pass", ())
