@@ -13,7 +13,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
+
+from orchestrator.agent import signals
 
 Callback = Callable[[], None]
 _FAULTS, _FAULT = 10, 200  # how many, how long
@@ -43,7 +45,6 @@ class Loop:
     """
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._timers: list[tuple[float, int, Timer]] = []
@@ -53,6 +54,11 @@ class Loop:
         self._running = True
         self._fresh: set[int] = set()  # registered since the last poll
         self.faults: list[str] = []  # what callbacks raised that should not have; the first few
+
+    @cached_property
+    def _epoll(self) -> select.epoll:
+        """From when it is first needed on: a loop may be made before a fork, which would share it."""
+        return select.epoll()
 
     def reading(self, fd: int, callback: Callback | None) -> None:
         """Call back whenever `fd` can be read (or has hung up); None: no more."""
@@ -156,8 +162,7 @@ class Loop:
         os.set_blocking(wake, False)
         os.set_blocking(woken, False)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signals.catch()
 
         def reap() -> None:
             os.read(wake, 4096)

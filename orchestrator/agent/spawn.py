@@ -9,8 +9,7 @@ import resource
 import struct
 import termios
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from orchestrator import errors
 from orchestrator.agent import signals
@@ -23,19 +22,17 @@ _FAILURE = struct.Struct("i")
 _OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
-@dataclass(kw_only=True)
-class Program:
+class Program(NamedTuple):
     """What is to be started. `user` is NAME, UID, NAME:GROUP or UID:GID, as the host knows it; "": root."""
 
     argv: list[str]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str]
     user: str = ""
     cwd: str = ""
     term: str | None = None
 
 
-@dataclass(frozen=True)
-class _Extra:
+class _Extra(NamedTuple):
     """What a child does besides exec: `report` is the pipe that takes the errno of a failure."""
 
     before_exec: BeforeExec | None
@@ -43,8 +40,7 @@ class _Extra:
     report: int
 
 
-@dataclass(frozen=True)
-class _Identity:
+class _Identity(NamedTuple):
     uid: int
     gid: int
     groups: tuple[int, ...]

@@ -76,7 +76,7 @@ def build(meanwhile: Callable[[], object]) -> tuple[NamespacesMaker, socket.sock
     handlers: dict[str, zygote.Handler] = {
         "build": _build_root,
         "leave": _leave_root,
-        "host": resident.Handler(),
+        "hosts": resident.Handler(),
     }
     fork = zygote.start_zygote(handlers)
     fork.ask({"do": "build"})
@@ -108,6 +108,7 @@ def _build_root(_: Message, __: Sequence[int]) -> zygote.Answer:
     _become_root()
     base = roots.choose_base(paths)
     roots.build(base, needed)
+    resident.rehearse(f"{base}/host")
     return {"base": base}, ()
 
 

@@ -108,7 +108,7 @@ def _live(channel: socket.socket, message: wire.Message) -> NoReturn:
             os._exit(0)
         while True:
             time.sleep(60)
-    loop.serve(channel, message["name"])
+    loop.serve(channel, loop.Agent())
 
 
 class TinyMaker:
@@ -172,7 +172,8 @@ def main(arguments: Sequence[str]) -> None:
     lease, listener = (socket.socket(fileno=int(a)) for a in arguments)
 
     def handler(message: wire.Message, _: Any) -> zygote.Answer:
-        return zygote.fork_child(message["name"], lambda channel: _live(channel, message)).answer()
+        child = zygote.Child(message["name"], lambda channel: _live(channel, message))
+        return zygote.fork_child(child).answer()
 
     sysc.unshare(sysc.NEWNET)  # what is set next is of this namespace, for those made from it
     Path("/proc/sys/net/ipv4/tcp_child_ehash_entries").write_text("1024")
