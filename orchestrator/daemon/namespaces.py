@@ -47,7 +47,7 @@ class NamespacesMaker:
     """See maker.Maker. `single`: the lab has one id only."""
 
     def __init__(self, fork: zygote.Zygote, route: netlink.Netlink, single: bool) -> None:
-        self._zygote = fork
+        self.zygote = fork
         self._bridges = Bridges(route)
         self._route = route
         self._single = single
@@ -101,7 +101,7 @@ class NamespacesMaker:
             for spec in specs:
                 asked.append(self._asked(spec, tables))
             message = {"do": "hosts", "hosts": [self._told(host) for host in asked], "single": self._single}
-            answer, fds = self._zygote.request(message)
+            answer, fds = self.zygote.request(message)
         except errors.LabError as error:
             self._release(asked)
             return [], error

@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import struct
+from _thread import allocate_lock
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
@@ -48,19 +49,21 @@ class Forked(NamedTuple):
 
 
 class Zygote:
-    """The daemon's side. Not for two threads at once."""
+    """The daemon's side."""
 
     def __init__(self, sock: socket.socket, pid: int) -> None:
         self._socket = sock
+        self._one = allocate_lock()  # threading would be one more module in each host
         self.pid = pid
 
     def request(self, message: Message, fds: Sequence[int] = ()) -> tuple[Message, list[int]]:
         """Let the handler of `message["do"]` act; raises what it raised, DaemonError without a zygote."""
-        self.ask(message, fds)
-        return self.answer()
+        with self._one:
+            self.ask(message, fds)
+            return self.answer()
 
     def ask(self, message: Message, fds: Sequence[int] = ()) -> None:
-        """The first half of a request, for who has something to do meanwhile."""
+        """The first half of a request, for who has something to do meanwhile, and is alone."""
         try:
             socket.send_fds(self._socket, [json.dumps(message).encode()], list(fds))
         except OSError as error:
@@ -153,7 +156,7 @@ def _receive(sock: socket.socket) -> tuple[Message | None, list[int]]:
 
 
 class Child(NamedTuple):
-    """What is to be forked: a child called "agent TITLE" that runs `body` on its channel.
+    """What is to be forked: a child called "NAME TITLE" that runs `body` on its channel.
 
     Its channel is a stream socket at descriptor 3; it has no descriptor but that and 0–2 (/dev/null), and
     the signal dispositions of an agent (signals.catch). What `body` raises is its first frame's error, and
@@ -162,6 +165,7 @@ class Child(NamedTuple):
 
     title: str
     body: Callable[[socket.socket], NoReturn]
+    name: str = "agent"
 
 
 def _nothing() -> None:
@@ -188,7 +192,7 @@ def fork_children(
     """
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM) for _ in children]
     pids, failure = [], None
-    titles = [process.title("agent", child.title) for child in children]
+    titles = [process.title(child.name, child.title) for child in children]
     for child, title, (_, theirs) in zip(children, titles, pairs, strict=True):
         try:
             before()

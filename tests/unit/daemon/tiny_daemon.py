@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from orchestrator import errors, wire
 from orchestrator.agent import loop
-from orchestrator.daemon import netlink, server, sysc, zygote
+from orchestrator.daemon import netlink, server, sysc, walkers, zygote
 from orchestrator.daemon.maker import Made, Spec, Start
 
 
@@ -115,7 +115,7 @@ class TinyMaker:
     """See maker.Maker."""
 
     def __init__(self, fork: zygote.Zygote) -> None:
-        self._zygote = fork
+        self.zygote = fork
         self._pids: dict[str, tuple[int, int]] = {}
         self.configured: list[str] = []
 
@@ -128,7 +128,7 @@ class TinyMaker:
                 raise errors.EngineError("it cannot be made")
             if spec["name"] == "slow":
                 time.sleep(60)
-            answer, fds = self._zygote.request({"do": "host", **spec})
+            answer, fds = self.zygote.request({"do": "host", **spec})
             channel = socket.socket(fileno=fds[0])
             _, sensors = zygote.await_ready(channel)
             self._pids[spec["name"]] = (answer["pid"], fds[1])
@@ -157,7 +157,7 @@ class TinyMaker:
     def close(self) -> None:
         """See maker.Maker."""
         self.remove(list(self._pids), ())
-        self._zygote.close()
+        self.zygote.close()
 
 
 def _kill(pid: int) -> None:
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str]) -> None:
 
     sysc.unshare(sysc.NEWNET)  # what is set next is of this namespace, for those made from it
     Path("/proc/sys/net/ipv4/tcp_child_ehash_entries").write_text("1024")
-    maker = TinyMaker(zygote.start_zygote({"host": handler}))
+    maker = TinyMaker(zygote.start_zygote({"host": handler, "walk": walkers.handle}))
     server.serve(maker, listener, lease, engine="tiny", owner="me", name="test")
 
 
