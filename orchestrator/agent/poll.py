@@ -93,15 +93,24 @@ class Loop:
 
     def run(self) -> None:
         """Go on until `stop`."""
-        self._catch_children()
-        while self._running:
-            self._fresh.clear()
-            for fd, events in self._epoll.poll(self._timeout()):
-                if fd not in self._fresh:  # else it is of an earlier descriptor of that number
-                    self._dispatch(fd, events)
-            self._run_timers()
-            for _ in range(len(self._soon)):
-                self._call(self._soon.popleft())
+        wake, woken = self._catch_children()
+        try:
+            while self._running:
+                self._round()
+        finally:
+            signal.set_wakeup_fd(-1)
+            for fd in (wake, woken):
+                os.close(fd)
+            self._epoll.close()
+
+    def _round(self) -> None:
+        self._fresh.clear()
+        for fd, events in self._epoll.poll(self._timeout()):
+            if fd not in self._fresh:  # else it is of an earlier descriptor of that number
+                self._dispatch(fd, events)
+        self._run_timers()
+        for _ in range(len(self._soon)):
+            self._call(self._soon.popleft())
 
     def _set(self, fd: int, table: dict[int, Callback], callback: Callback | None) -> None:
         known = fd in self._readers or fd in self._writers
@@ -157,7 +166,8 @@ class Loop:
             if callback:
                 self._call(callback)
 
-    def _catch_children(self) -> None:
+    def _catch_children(self) -> tuple[int, int]:
+        """The two ends of a pipe that tells of a child's end."""
         wake, woken = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(woken, False)
@@ -170,6 +180,7 @@ class Loop:
 
         self.reading(wake, reap)
         self._reap()
+        return wake, woken
 
     def _reap(self) -> None:
         """Every child that has ended, also those that came to us as pid 1 and that nobody asks after."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -24,7 +23,6 @@ KEPT = (0, 1, 3, 4, 5, 6, 7, 8, 10, 12, 13, 18, 19, 29, 31)
 
 
 FIRST_INDEX = 11  # of a host's own links: lo is 1, and some kernels give each namespace up to nine tunnels
-_TIMES = 10  # Python adapts its code at the eighth call or so
 _HERE = 10  # the descriptor of the host's network namespace, in messages that are made before it exists
 
 
@@ -54,31 +52,6 @@ class Handler:
         failed = None if failure is None else wire.error_message(failure)
         ends = [fd for child in found for fd in (child.channel, child.pidfd)]
         return {"pids": [child.pid for child in found], "failed": failed}, ends
-
-
-def rehearse(host: str) -> None:
-    """Do what the first process of each host will do, as far as it does nothing here.
-
-    The interpreter writes to itself whatever it meets for the first times (parsed signatures, caches of
-    attributes, adapted code, symbols of shared libraries). What is written before a fork need not be copied
-    after it, by each child again. `host` is the empty folder where hosts mount.
-    """
-    for _ in range(_TIMES):
-        zygote.rehearse()
-        route = netlink.Netlink()
-        route.carry_out(netlink.batches([netlink.up(1)]))
-        route.close()
-        set_sysctl("net/ipv4/conf/all/rp_filter", "0")  # nothing is routed here
-        sysc.mount("host", host, "tmpfs", sysc.MS_NOSUID)
-        os.mkdir(f"{host}/upper")
-        sysc.umount(host, sysc.MNT_DETACH)
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.sendall(wire.encode({"id": 1, "op": "state"}))
-            ours.shutdown(socket.SHUT_WR)
-            wakes = signal.set_wakeup_fd(-1)
-            loop.Agent().run(theirs)
-            signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
 
 
 class _Prepared(NamedTuple):

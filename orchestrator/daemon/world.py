@@ -109,7 +109,6 @@ def _build_root(_: Message, __: Sequence[int]) -> zygote.Answer:
     _become_root()
     base = roots.choose_base(paths)
     roots.build(base, needed)
-    resident.rehearse(f"{base}/host")
     return {"base": base}, ()
 
 

@@ -32,7 +32,6 @@ Handler = Callable[
 _READY = wire.encode({"ready": True})
 _MAX_MESSAGE = 1 << 20
 _MAX_FDS = 64
-_SPARE = 1000  # far above what the zygote has open, below any limit
 CHANNEL = 3  # the only descriptor of a child beside 0–2
 
 
@@ -209,19 +208,6 @@ def fork_children(
     return [
         Forked(pid, os.pidfd_open(pid), ours.detach()) for pid, (ours, _) in zip(pids, pairs, strict=False)
     ], failure
-
-
-def rehearse() -> None:
-    """Do once, in the zygote, what each child begins with: see resident.Handler.rehearse."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    os.dup2(theirs.fileno(), _SPARE, inheritable=False)
-    sysc.close_range(_SPARE + 1)
-    signal.set_wakeup_fd(signal.set_wakeup_fd(-1))
-    process.title("zygote").set()
-    with ours, theirs, socket.socket(fileno=_SPARE) as channel:
-        say_ready(channel, [channel.fileno()])
-        _, fds = await_ready(ours)
-        os.close(fds[0])
 
 
 def _child(
