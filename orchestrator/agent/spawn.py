@@ -213,7 +213,7 @@ def _group(name: str, groups: Sequence[Sequence[str]]) -> int:
 def _database(path: str, fields: int) -> list[list[str]]:
     """passwd(5), group(5): the rows that are whole and have numbers where numbers belong."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=lambda place, flags: os.open(place, flags | os.O_NOCTTY)) as file:
             text = file.read(1 << 20).decode("utf-8", "replace")
     except OSError:
         return []

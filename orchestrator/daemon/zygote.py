@@ -214,6 +214,7 @@ def _child(
     theirs: socket.socket, title: process.Title, body: Callable[[socket.socket], NoReturn]
 ) -> NoReturn:
     try:
+        os.setsid()  # processor time is shared out by sessions (sched(7), autogroup): each host has its own
         os.dup2(theirs.fileno(), CHANNEL, inheritable=False)
         sysc.close_range(CHANNEL + 1)
         channel = socket.socket(fileno=CHANNEL)

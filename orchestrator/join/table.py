@@ -223,14 +223,17 @@ def _build(whole: Whole, view: View, matched: Matched, rows: Rows) -> None:
 def _numbers(whole: Whole, view: View, matched: Matched, cookies: Sequence[tuple[int, int]]) -> Iterator[int]:
     """The id of each pair, as Known.number() says it; where there are cookies, no entry has to be made for
     it."""
-    clients, servers = (map(whole.hosts.__getitem__, whole.host[one].tolist()) for one in matched.both)
-    for at, (a, b, (client, server)) in enumerate(zip(clients, servers, cookies, strict=True)):
-        if client and not view.remembered:
-            yield ids.from_cookie(client)
-            continue
-        number = view.known.by_cookies((a, client), (b, server))
+    known = [view.known.of_host(name) for name in whole.hosts]
+    here, there = (map(known.__getitem__, whole.host[one].tolist()) for one in matched.both)
+    for at, (mine, theirs, (client, server)) in enumerate(zip(here, there, cookies, strict=True)):
+        number = mine.get(client) if client else None
+        if number is None and server:
+            number = theirs.get(server)
         if number is None:
-            number = view.known.number(*(whole.entries(one[at : at + 1])[0] for one in matched.both))
+            if client or server:
+                number = ids.from_cookie(client or server)
+            else:
+                number = view.known.number(*(whole.entries(one[at : at + 1])[0] for one in matched.both))
         yield number
 
 
