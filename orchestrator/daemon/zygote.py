@@ -93,13 +93,14 @@ def start_zygote(handlers: Mapping[str, Handler]) -> Zygote:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_MESSAGE)
-    gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, every page
     pid = os.fork()
     if pid:
         theirs.close()
         return Zygote(ours, pid)
     try:
+        os.setsid()  # as each child of it: processor time of its own, while the daemon has much to import
+        gc.enable()
         os.dup2(theirs.fileno(), CHANNEL)
         sysc.close_range(CHANNEL + 1)
         process.stdio_to_null()
