@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 MANY = 2 << 20  # bytes of a host's tables, from which on its descriptors are read by several processes
+MOST = 5000  # processes that are named in one request to the zygote
 _PIECE = 64 << 10  # bytes of a table, from which on it is a large one
 
 
@@ -93,6 +94,8 @@ class Look:
         """Each with its holders: those of few sockets are read here, those of many by several processes."""
         processes, self.unread = holders.processes({part.host.netns for part in parts})
         many = [part for part in parts if part.size > MANY]
+        if sum(len(processes[part.host.netns]) for part in many) > MOST:
+            many = []
         for part in parts:
             if part not in many:
                 self.unread += part.held.walk(processes[part.host.netns])
