@@ -34,10 +34,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         return (entry for one in self.tables for entry in one.entries)
 
 
-def take(channel: Channel, hosts: Sequence[str] | None = None, *, holders: bool = True) -> Seen:
-    """One look at these hosts, or at all."""
+def take(
+    channel: Channel, hosts: Sequence[str] | None = None, *, holders: bool = True, quick: bool = False
+) -> Seen:
+    """One look at these hosts, or at all. `quick`: by sock_diag(7) alone (daemon/listing.py)."""
     tables: list[HostTables] = []
-    request = channel.ask("snapshot", hosts=None if hosts is None else list(hosts), holders=holders)
+    names = None if hosts is None else list(hosts)
+    request = channel.ask("snapshot", hosts=names, holders=holders, quick=quick)
     for message, data in channel.parts(request):
         if "part" in message:
             tables.append(read_part(message["part"], data))

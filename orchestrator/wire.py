@@ -34,6 +34,7 @@ AGENT_MAX_JSON = 1 << 20
 AGENT_MAX_BYTES = 1 << 20
 _LEFT = "`lab status` shows what is left; `lab down` removes it"
 HELLO_SECONDS = 30.0  # that a busy daemon may take for its first answer
+_WAIT_ALL = getattr(socket, "MSG_WAITALL", 0)
 CHUNK = 256 << 10  # how much of a file or stream goes into one frame
 
 Message = dict[str, Any]
@@ -104,6 +105,8 @@ class Decoder:
 
 def read_exactly(stream: Stream, size: int) -> bytes:
     """`size` bytes, or DaemonGone at an early end."""
+    if isinstance(stream, socket.socket):
+        return _all_of(stream, size)
     buffer = bytearray(size)
     view = memoryview(buffer)
     into: Callable[[memoryview], int] | None = getattr(stream, "recv_into", None)
@@ -117,6 +120,21 @@ def read_exactly(stream: Stream, size: int) -> bytes:
             raise errors.DaemonGone("the daemon of the lab is gone", _LEFT)
         got += count
     return bytes(buffer)
+
+
+def _all_of(sock: socket.socket, size: int) -> bytes:
+    """The kernel puts a table of many MiB together itself: no copy is made here, and we are woken once."""
+    pieces, got = [], 0
+    while got < size:
+        try:
+            piece = sock.recv(size - got, _WAIT_ALL)
+        except ConnectionError:  # it went away with something of ours unread
+            piece = b""
+        if not piece:
+            raise errors.DaemonGone("the daemon of the lab is gone", _LEFT)
+        pieces.append(piece)
+        got += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _receive(stream: Stream, into: memoryview) -> int:

@@ -25,10 +25,9 @@ from orchestrator.agent.sockets import Descriptor, Descriptors
 class Calls:
     """The verbs, and the descriptors that they work on."""
 
-    def __init__(self, loop: Loop, descriptors: Descriptors, host: str) -> None:
+    def __init__(self, loop: Loop, descriptors: Descriptors) -> None:
         self.loop = loop
         self.descriptors = descriptors
-        self.host = host  # its name in the lab
         self.forks = Forks(loop)
         self.labelled: dict[object, set[Call]] = {}  # those under way that can be interrupted
 

@@ -36,7 +36,7 @@ class Execs:
         if len(self.running) >= MAX_EXECS:
             raise errors.AgentError(f"{MAX_EXECS} execs are under way already")
         what, tty = spawn.program(request.message), request.message.get("tty")
-        what.term = str(request.message.get("term") or "xterm") if tty else None
+        what = what._replace(term=str(request.message.get("term") or "xterm") if tty else None)
         one = Exec(self, request)
         try:
             if tty:

@@ -26,13 +26,15 @@ UP_TIMEOUT = 30.0  # seconds for all connections of one `connect` request
 
 
 class Agent:
-    """What a host's agent can be asked for; `ops` is the table."""
+    """What a host's agent can be asked for; `ops` is the table.
 
-    def __init__(self, sock: socket.socket, name: str, before_exec: Callable[[], None] | None) -> None:
-        self.name = name
+    It can be made beforehand, in the process that the agents of many hosts are forked from.
+    """
+
+    def __init__(self, before_exec: Callable[[], None] | None = None) -> None:
         self.loop = Loop()
         descriptors = Descriptors(self.loop)
-        self._scopes = Scopes(self.loop, descriptors, name)
+        self._scopes = Scopes(self.loop, descriptors)
         self._listeners = Listeners(self.loop, descriptors)
         self._connections = Connections(self.loop, descriptors)
         self._programs = Programs(self.loop, before_exec)
@@ -54,10 +56,10 @@ class Agent:
             "logs": lambda request: Logs(self.loop, request, self._programs.rings()),
             "state": self._state,
         }
-        self._channel = Channel(self.loop, sock, self._dispatch)
 
-    def run(self) -> None:
+    def run(self, sock: socket.socket) -> None:
         """Until the channel closes; then nothing of ours goes on in the host."""
+        self._channel = Channel(self.loop, sock, self._dispatch)
         try:
             self.loop.run()
         finally:
@@ -90,18 +92,17 @@ def _wanted(request: Request, key: str) -> list[wire.Message]:
     return wanted
 
 
-def serve(sock: socket.socket, name: str, before_exec: Callable[[], None] | None = None) -> NoReturn:
-    """Be the agent of host `name`: answer what comes over `sock` (a stream socket) until it closes.
+def serve(sock: socket.socket, agent: Agent) -> NoReturn:
+    """Be the agent of a host: answer what comes over `sock` (a stream socket) until it closes.
 
     Called by a forked child that is in the host already and holds no descriptor but `sock` and 0–2
-    (/dev/null). As pid 1 it reaps. `before_exec` is called in the child before each program's exec (drop
-    capabilities, seccomp). Ends the process.
+    (/dev/null). As pid 1 it reaps. Ends the process.
     """
     status = 1
     try:
         sock.set_inheritable(False)
         spawn.raise_limit()
-        Agent(sock, name, before_exec).run()
+        agent.run(sock)
         status = 0
     finally:
         os._exit(status)

@@ -13,7 +13,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
+
+from orchestrator.agent import signals
 
 Callback = Callable[[], None]
 _FAULTS, _FAULT = 10, 200  # how many, how long
@@ -43,7 +45,6 @@ class Loop:
     """
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._timers: list[tuple[float, int, Timer]] = []
@@ -53,6 +54,11 @@ class Loop:
         self._running = True
         self._fresh: set[int] = set()  # registered since the last poll
         self.faults: list[str] = []  # what callbacks raised that should not have; the first few
+
+    @cached_property
+    def _epoll(self) -> select.epoll:
+        """From when it is first needed on: a loop may be made before a fork, which would share it."""
+        return select.epoll()
 
     def reading(self, fd: int, callback: Callback | None) -> None:
         """Call back whenever `fd` can be read (or has hung up); None: no more."""
@@ -87,15 +93,24 @@ class Loop:
 
     def run(self) -> None:
         """Go on until `stop`."""
-        self._catch_children()
-        while self._running:
-            self._fresh.clear()
-            for fd, events in self._epoll.poll(self._timeout()):
-                if fd not in self._fresh:  # else it is of an earlier descriptor of that number
-                    self._dispatch(fd, events)
-            self._run_timers()
-            for _ in range(len(self._soon)):
-                self._call(self._soon.popleft())
+        wake, woken = self._catch_children()
+        try:
+            while self._running:
+                self._round()
+        finally:
+            signal.set_wakeup_fd(-1)
+            for fd in (wake, woken):
+                os.close(fd)
+            self._epoll.close()
+
+    def _round(self) -> None:
+        self._fresh.clear()
+        for fd, events in self._epoll.poll(self._timeout()):
+            if fd not in self._fresh:  # else it is of an earlier descriptor of that number
+                self._dispatch(fd, events)
+        self._run_timers()
+        for _ in range(len(self._soon)):
+            self._call(self._soon.popleft())
 
     def _set(self, fd: int, table: dict[int, Callback], callback: Callback | None) -> None:
         known = fd in self._readers or fd in self._writers
@@ -151,13 +166,13 @@ class Loop:
             if callback:
                 self._call(callback)
 
-    def _catch_children(self) -> None:
+    def _catch_children(self) -> tuple[int, int]:
+        """The two ends of a pipe that tells of a child's end."""
         wake, woken = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(woken, False)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signals.catch()
 
         def reap() -> None:
             os.read(wake, 4096)
@@ -165,6 +180,7 @@ class Loop:
 
         self.reading(wake, reap)
         self._reap()
+        return wake, woken
 
     def _reap(self) -> None:
         """Every child that has ended, also those that came to us as pid 1 and that nobody asks after."""

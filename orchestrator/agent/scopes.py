@@ -31,10 +31,10 @@ def begin(calls: Calls, request: Request) -> None:
 class Scope:
     """The calls of one client. `on_close`: a descriptor's number has become free."""
 
-    def __init__(self, loop: Loop, host: str, on_close: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, on_close: Callable[[], None]) -> None:
         self._descriptors = Descriptors(loop)
         self._descriptors.on_close = on_close
-        self._calls = Calls(loop, self._descriptors, host)
+        self._calls = Calls(loop, self._descriptors)
         self._under_way: list[Request] = []
         self._many = _FEW
 
@@ -70,10 +70,10 @@ class Scope:
 class Scopes:
     """All scopes by their numbers, which the daemon gives; and the calls of no scope."""
 
-    def __init__(self, loop: Loop, descriptors: Descriptors, host: str) -> None:
-        self._loop, self._host = loop, host
+    def __init__(self, loop: Loop, descriptors: Descriptors) -> None:
+        self._loop = loop
         self._shared = descriptors
-        self._calls = Calls(loop, descriptors, host)
+        self._calls = Calls(loop, descriptors)
         self._by_number: dict[int, Scope] = {}
 
     def handle(self, request: Request) -> None:
@@ -82,7 +82,7 @@ class Scopes:
         if number is None:
             return begin(self._calls, request)
         if number not in self._by_number:
-            self._by_number[number] = Scope(self._loop, self._host, self._shared.on_close)
+            self._by_number[number] = Scope(self._loop, self._shared.on_close)
         self._by_number[number].handle(request)
 
     def release(self, request: Request) -> None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import ctypes
-import platform
+import functools
+import os
 import signal
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_RT_SIGACTION = {"x86_64": 13, "aarch64": 134}.get(platform.machine())  # asm/unistd.h
+_RT_SIGACTION = {"x86_64": 13, "aarch64": 134}.get(os.uname().machine)  # asm/unistd.h
 _DEFAULT = (ctypes.c_ulong * 4)()  # struct sigaction of the kernel, all zero: SIG_DFL, no flags, no mask
 _SET_SIZE = 8  # bytes of the kernel's sigset_t
 _RESERVED = (32, 33)  # the C library's own: its sigaction(3) refuses them, and so Python's signal() does
+
+
+@functools.cache  # which those inherit whom this process forks
+def catch() -> None:
+    """Have the end of a child wake who waits on the wakeup descriptor (signal.set_wakeup_fd), and no terminal
+    interrupt us. What forks many agents does this once for all of them.
+    """
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def reset() -> None:

@@ -9,8 +9,7 @@ import resource
 import struct
 import termios
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from orchestrator import errors
 from orchestrator.agent import signals
@@ -37,19 +36,17 @@ class NotExecuted(OSError):
         return f"{self.filename}: {self.strerror if found else 'not found'}"
 
 
-@dataclass(kw_only=True)
-class Program:
+class Program(NamedTuple):
     """What is to be started. `user` is NAME, UID, NAME:GROUP or UID:GID, as the host knows it; "": root."""
 
     argv: list[str]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str]
     user: str = ""
     cwd: str = ""
     term: str | None = None
 
 
-@dataclass(frozen=True)
-class _Extra:
+class _Extra(NamedTuple):
     """What a child does besides exec: `report` is the pipe that takes the errno of a failure."""
 
     before_exec: BeforeExec | None
@@ -57,8 +54,7 @@ class _Extra:
     report: int
 
 
-@dataclass(frozen=True)
-class _Identity:
+class _Identity(NamedTuple):
     uid: int
     gid: int
     groups: tuple[int, ...]
@@ -236,7 +232,7 @@ def _group(name: str, groups: Sequence[Sequence[str]]) -> int:
 def _database(path: str, fields: int) -> list[list[str]]:
     """passwd(5), group(5): the rows that are whole and have numbers where numbers belong."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=lambda place, flags: os.open(place, flags | os.O_NOCTTY)) as file:
             text = file.read(1 << 20).decode("utf-8", "replace")
     except OSError:
         return []

@@ -222,7 +222,7 @@ def _names(call: Call, descriptor: Descriptor) -> tuple[str, ...]:
     if call.ask.get("server_name"):
         return (str(call.ask["server_name"]),)
     address = (sockets.local(descriptor.sock) or ["127.0.0.1"])[0].removeprefix("::ffff:")
-    return call.calls.host, "localhost", address
+    return socket.gethostname(), "localhost", address
 
 
 def _trust(context: ssl.SSLContext, path: Any) -> None:

@@ -6,6 +6,7 @@ and 2 take what goes wrong before the daemon answers: the last line is a JSON er
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -41,14 +42,23 @@ def _namespaces(owner: str, name: str) -> NoReturn:
 
 
 def _run_namespaces(owner: str, name: str, lease: socket.socket) -> None:
+    gc.disable()  # what is imported is no garbage; zygote and server enable it when they begin to serve
     from orchestrator.daemon import process, world
 
     world.enter()
-    maker, listener = world.build(lambda: importlib.import_module("orchestrator.daemon.server"))
+    maker, listener = world.build(_import_server)
     process.stdio_to_null()
+    gc.enable()
     from orchestrator.daemon import server
 
     server.serve(maker, listener, lease, engine="namespaces", owner=owner, name=name)
+
+
+def _import_server() -> None:
+    """asyncio imports ssl where it is there (5 ms, 1 MiB) and does without where it is not."""
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # to import it is an ImportError now
+    importlib.import_module("orchestrator.daemon.server")
+    del sys.modules["ssl"]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import errors
-from orchestrator.daemon import bridge, closed, enter, netlink, process, settle, sysc, within, zygote
+from orchestrator.daemon import bridge, closed, enter, netlink, process, settle, sysc, walkers, within, zygote
 from orchestrator.daemon.maker import Made, Spec, Start
 
 _PATIENCE = 60.0  # seconds without any host becoming ready
@@ -32,7 +32,7 @@ class DockerMaker:
     """See maker.Maker."""
 
     def __init__(self, fork: zygote.Zygote) -> None:
-        self._zygote = fork
+        self.zygote = fork
         self._hosts: dict[str, _Host] = {}
 
     def make(self, networks: Sequence[Spec], hosts: Sequence[Spec]) -> Iterator[Made]:
@@ -77,7 +77,7 @@ class DockerMaker:
             if not _lives(pidfd):  # then what was read may be of another process with that number
                 raise _ended(name)
             message |= {"do": "enter", "name": name, "spec": spec, "macs": told.get("macs") or {}}
-            answer, fds = self._zygote.request(message, [pidfd])
+            answer, fds = self.zygote.request(message, [pidfd])
         except OSError as error:
             os.close(pidfd)
             raise errors.EngineError(f"host {name} cannot be entered: {error}") from error
@@ -145,7 +145,7 @@ class DockerMaker:
         """See maker.Maker: an agent ends with its channel."""
         for name in list(self._hosts):
             self._forget(name)
-        self._zygote.close()
+        self.zygote.close()
 
 
 def _ended(name: str) -> errors.EngineError:
@@ -197,7 +197,7 @@ def serve(owner: str, name: str, uid: str, gid: str) -> int:
     from orchestrator.daemon import server
 
     process.raise_file_limit()
-    fork = zygote.start_zygote({"enter": enter.Handler()})
+    fork = zygote.start_zygote({"enter": enter.Handler(), "walk": walkers.handle})
     listener = _listen(int(uid), int(gid))
     # a host can open its agent's /proc/PID/exe: what is behind that must not be writable
     sysc.mount(None, "/", None, sysc.MS_REMOUNT | sysc.MS_BIND | sysc.MS_RDONLY)

@@ -55,7 +55,7 @@ class Bridges:
     def unplug(self, port: str) -> None:
         """Delete a host's link now: the kernel ends a namespace only later, and until then it answers."""
         with contextlib.suppress(OSError):  # it is gone already
-            self._route.do([netlink.delete(netlink.index(port))], missing_ok=True)
+            self._route.do([netlink.delete(netlink.number(port))], missing_ok=True)
 
     def remove(self, name: str) -> None:
         """Remove a network, if it is there."""

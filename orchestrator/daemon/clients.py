@@ -23,6 +23,8 @@ _MAX_QUEUED = 4 << 20  # bytes of input of one request that wait; the client is 
 _MAX_BYTES = 64 << 20
 _PIECE = 1 << 20
 _NUMBERS = itertools.count(1)
+_ROOM = 4 << 20
+_SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 
 
 class ClientRequest:
@@ -58,6 +60,16 @@ class ClientRequest:
             await self._arrived.wait()
 
 
+def _widen(sock: Any) -> None:
+    """Room for a large table on its way: else we and the client take turns for each 200 KB of it."""
+    for option in (_SO_SNDBUFFORCE, socket.SO_SNDBUF):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, _ROOM)
+            return
+        except OSError:  # it takes CAP_NET_ADMIN to go beyond net.core.wmem_max (socket(7))
+            continue
+
+
 class Client:
     """One client: reads its frames until it is gone, then cancels what it had under way."""
 
@@ -66,6 +78,7 @@ class Client:
         self._reader = reader
         self._writer = writer
         self._handle = handle
+        _widen(writer.get_extra_info("socket"))
         self._lock = asyncio.Lock()
         self._requests: dict[int, ClientRequest] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -25,6 +25,6 @@ def take(hosts: Sequence[Host]) -> Iterator[Read | Host]:
     for host in hosts:
         at = time.monotonic()
         try:
-            yield Read(host, at, tuple(read(host, f"net/{name}", name == "snmp6") for name in FILES))
+            yield Read(host, at, tuple(read(host, f"net/{name}", optional=name == "snmp6") for name in FILES))
         except OSError:
             yield host

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Iterator
 
 from orchestrator import errors
 
@@ -38,11 +39,14 @@ _COLUMNS = (
 _LEAST = 88  # nlmsghdr and inet_diag_msg
 
 
-def dump(sock: socket.socket) -> bytes:
-    """Records of all TCP sockets of both families in the socket's namespace, also of those that listen."""
+def dump(sock: socket.socket, messages: list[bytes] | None = None) -> bytes:
+    """Records of all TCP sockets of both families in the socket's namespace, also of those that listen.
+
+    `messages`: each struct inet_diag_msg is added, for those who want more of it than a record has.
+    """
     sock.settimeout(_SECONDS)
     try:
-        return _dumped(sock)
+        return _dumped(sock, messages)
     except OSError as error:
         raise errors.ObservationError(f"sock_diag: {error}") from error
 
@@ -52,7 +56,7 @@ def cookies(records: bytes) -> list[int]:
     return [cookie for (cookie,) in struct.iter_unpack("<50xQ", records)]
 
 
-def _dumped(sock: socket.socket) -> bytes:
+def _dumped(sock: socket.socket, messages: list[bytes] | None) -> bytes:
     number = int.from_bytes(os.urandom(4), "little")
     flags = _NLM_F_REQUEST | _NLM_F_DUMP
     sock.send(_REQUEST.pack(_REQUEST.size, _TCPDIAG_GETSOCK, flags, number, 0, _ALL_STATES, 0))
@@ -60,15 +64,17 @@ def _dumped(sock: socket.socket) -> bytes:
     buffer = bytearray(_BUFFER)
     while True:
         view = memoryview(buffer)[: sock.recv_into(buffer)]
-        if _take(view, number, found):
+        if _take(view, number, found, messages):
             return bytes(found)
 
 
-def _take(data: memoryview, number: int, found: bytearray) -> bool:
+def _take(data: memoryview, number: int, found: bytearray, messages: list[bytes] | None) -> bool:
     """Add the records of one datagram; True at the dump's end. What an older dump left is passed over."""
     length, kind, _, sequence, _ = _HEADER.unpack_from(data)
     if sequence != number:
         return False
+    if messages is not None:
+        messages += _bodies(data)
     if kind == _TCPDIAG_GETSOCK and _uniform(data, length):
         _columns(data, length, found)
         return False
@@ -97,6 +103,16 @@ def _walk(data: memoryview, found: bytearray) -> bool:
     for length, messages in lengths.items():
         _columns(memoryview(b"".join(messages)), length, found)
     return ended
+
+
+def _bodies(data: memoryview) -> Iterator[bytes]:
+    """What each message of a datagram has behind its header."""
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, _, _, _ = _HEADER.unpack_from(data, at)
+        if kind == _TCPDIAG_GETSOCK and length >= _LEAST:
+            yield bytes(data[at + _HEADER.size : at + length])
+        at += max(_HEADER.size, (length + 3) & ~3)
 
 
 def _columns(data: memoryview, length: int, found: bytearray) -> None:

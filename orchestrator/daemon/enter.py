@@ -35,7 +35,8 @@ class Handler:
             self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         sysc.setns(fds[0], sysc.NEWPID)  # of children only
         try:
-            return zygote.fork_child(message["name"], lambda channel: _live(channel, message)).answer()
+            child = zygote.Child(message["name"], lambda channel: _live(channel, message))
+            return zygote.fork_child(child).answer()
         finally:
             sysc.setns(self._own, sysc.NEWPID)
 
@@ -92,7 +93,7 @@ def _live(channel: socket.socket, message: Message) -> NoReturn:
         raise errors.EngineError(f"host {name} cannot be entered: {error}") from error
     zygote.say_ready(channel, [diag.fileno()])
     diag.close()
-    loop.serve(channel, name)
+    loop.serve(channel, loop.Agent())
 
 
 def _become(message: Message) -> socket.socket:

@@ -9,25 +9,42 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
-Processes = list[list[object]]  # [[pid in the host, comm], …]
+
+class Process(NamedTuple):
+    """`outer` is the pid in the daemon's /proc, `pid` that in the host; `room` for so many descriptors."""
+
+    outer: str
+    pid: int
+    comm: str
+    room: int
 
 
 class Held:
     """The holders of one network namespace: processes, and records `<QII` = inode, process's index, fd."""
 
     def __init__(self) -> None:
-        self.processes: Processes = []
+        self.processes: list[list[object]] = []  # [[pid in the host, comm], …]
         self._records = array("Q")
 
-    def add(self, process: list[object], sockets: list[tuple[int, int]]) -> None:
-        """A process and its (inode, descriptor) pairs."""
-        index = len(self.processes)
-        self.processes.append(process)
-        for inode, fd in sockets:
-            self._records.append(inode)
-            self._records.append(index | fd << 32)
+    def walk(self, processes: Sequence[Process]) -> int:
+        """Read what these hold; how many could not be read."""
+        unread = 0
+        for process in processes:
+            found = sockets(process.outer)
+            if found is None:
+                unread += 1
+            elif found:
+                add(self._records, len(self.processes), found)
+                self.processes.append([process.pid, process.comm])
+        return unread
+
+    def take(self, processes: Sequence[Process], records: array[int]) -> None:
+        """What others have read: records whose indexes mean these processes."""
+        self.processes = [[process.pid, process.comm] for process in processes]
+        self._records = records
 
     def records(self) -> bytes:
         """As they travel."""
@@ -36,53 +53,67 @@ class Held:
         return self._records.tobytes()
 
 
-def walk(namespaces: Mapping[int, Held]) -> int:
-    """Fill in the holders of each network namespace (by inode); how many processes could not be read.
+def add(records: array[int], index: int, found: Sequence[tuple[int, int]]) -> None:
+    """The records of a process, from its (inode, descriptor) pairs."""
+    for inode, fd in found:
+        records.append(inode)
+        records.append(index | fd << 32)
 
-    A process that ends meanwhile is none that could not be read.
+
+def processes(namespaces: Collection[int]) -> tuple[dict[int, list[Process]], int]:
+    """The processes in each of these network namespaces (by inode); how many could not be looked at.
+
+    A process that ends meanwhile is none that could not be looked at.
     """
+    found: dict[int, list[Process]] = {inode: [] for inode in namespaces}
     unread = 0
     for name in os.listdir("/proc"):
         if name.isdigit():
-            unread += not _process(name, namespaces)
-    return unread
-
-
-def _process(pid: str, namespaces: Mapping[int, Held]) -> bool:
-    try:
-        held = namespaces.get(os.stat(f"/proc/{pid}/ns/net").st_ino)
-        if held is None:
-            return True
-        sockets = _sockets(pid)
-        if sockets:
-            held.add(_who(pid), sockets)
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _sockets(pid: str) -> list[tuple[int, int]]:
-    """(inode, descriptor) of each socket that the process has open."""
-    found = []
-    folder = os.open(f"/proc/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for name in os.listdir(folder):
             try:
-                link = os.readlink(name, dir_fd=folder)
-            except FileNotFoundError:
+                inode = os.stat(f"/proc/{name}/ns/net").st_ino
+                if inode in found:
+                    found[inode].append(_process(name))
+            except (FileNotFoundError, ProcessLookupError):
                 continue
-            if link.startswith("socket:["):
-                found.append((int(link[8:-1]), int(name)))
+            except OSError:
+                unread += 1
+    return found, unread
+
+
+def sockets(pid: str) -> list[tuple[int, int]] | None:
+    """(inode, descriptor) of each socket that the process has open; None where that cannot be read."""
+    try:
+        folder = os.open(f"/proc/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    except OSError:
+        return None
+    try:
+        return _links(folder)
+    except ProcessLookupError:
+        return []
+    except OSError:
+        return None
     finally:
         os.close(folder)
+
+
+def _links(folder: int) -> list[tuple[int, int]]:
+    found = []
+    readlink = os.readlink
+    for name in os.listdir(folder):
+        try:
+            link = readlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            continue
+        if link.startswith("socket:["):
+            found.append((int(link[8:-1]), int(name)))
     return found
 
 
-def _who(pid: str) -> list[object]:
-    """[pid in the innermost pid namespace, comm] (proc_pid_status(5))."""
+def _process(pid: str) -> Process:
+    """pid in the innermost pid namespace, comm, size of the table of descriptors (proc_pid_status(5))."""
     with open(f"/proc/{pid}/status", "rb") as file:
         fields = dict(line.split(b":\t", 1) for line in file.read().splitlines() if b":\t" in line)
-    inner = fields.get(b"NSpid", pid.encode()).split()[-1]
-    return [int(inner), fields[b"Name"].decode("utf-8", "replace")]
+    inner = int(fields.get(b"NSpid", pid.encode()).split()[-1])
+    return Process(pid, inner, fields[b"Name"].decode("utf-8", "replace"), int(fields.get(b"FDSize", b"0")))

@@ -14,11 +14,7 @@ one.
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
-import subprocess
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from orchestrator import errors
@@ -49,6 +45,8 @@ def choose() -> IdMap:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return _for_root()
+    import shutil  # what root needs not is not loaded for root: it costs as long as five hosts
+
     name = _user_name(uid)
     uids = subordinate(_read("/etc/subuid"), name, uid)
     gids = subordinate(_read("/etc/subgid"), name, uid)
@@ -82,6 +80,8 @@ def _is_mapped(number: int, kind: str) -> bool:
 
 
 def _user_name(uid: int) -> str:
+    import pwd
+
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -90,7 +90,8 @@ def _user_name(uid: int) -> str:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
     except OSError:
         return ""
 
@@ -133,14 +134,20 @@ def write(pid: int, ids: IdMap) -> None:
         _run("newuidmap", pid, ids.uids)
         _run("newgidmap", pid, ids.gids)
         return
-    folder = Path(f"/proc/{pid}")
     if ids.single:
-        (folder / "setgroups").write_text("deny")
-    (folder / "uid_map").write_text(f"0 {ids.uids[0]} {ids.uids[1]}")
-    (folder / "gid_map").write_text(f"0 {ids.gids[0]} {ids.gids[1]}")
+        _write(f"/proc/{pid}/setgroups", "deny")
+    _write(f"/proc/{pid}/uid_map", f"0 {ids.uids[0]} {ids.uids[1]}")
+    _write(f"/proc/{pid}/gid_map", f"0 {ids.gids[0]} {ids.gids[1]}")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def _run(program: str, pid: int, span: Span) -> None:
+    import subprocess
+
     command = [program, str(pid), "0", str(span[0]), str(span[1])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from orchestrator.daemon.zygote import Zygote
+
 Spec = Mapping[str, Any]  # a PlannedHost or PlannedNetwork as JSON: msgspec.to_builtins of model/plan.py
 
 
@@ -47,7 +49,12 @@ class Made:
 
 
 class Maker(Protocol):
-    """Makes, enters and removes hosts. Raises EngineError, which goes to the client as it is."""
+    """Makes, enters and removes hosts. Raises EngineError, which goes to the client as it is.
+
+    `zygote` forks for it, and for snapshots of many sockets (walkers.py).
+    """
+
+    zygote: Zygote
 
     def make(self, networks: Sequence[Spec], hosts: Sequence[Spec]) -> Iterator[Made]:
         """Make what is not there yet; yield each host as soon as it is ready, in any order.

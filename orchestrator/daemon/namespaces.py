@@ -7,28 +7,31 @@ import select
 import signal
 import socket
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator import errors
+from orchestrator import errors, wire
 from orchestrator.daemon import neighbours, netlink, resident, zygote
 from orchestrator.daemon.bridges import Bridges
 from orchestrator.daemon.maker import Made, Spec
 from orchestrator.daemon.process import set_sysctl
+from orchestrator.wire import Message
 
 _IN_MESSAGE = 500  # neighbours that a host is told at its birth; more are added from here
 # Hosts under way: more only wait for the kernel's lock of all links, and spin for it in sysctls.
-AT_ONCE = 8
+AT_ONCE = 16
+TOGETHER = 8  # of these are forked one right after the other
+_IN_REQUEST = 1000  # neighbours of theirs that the request tells: it is one message of some 100 KB at most
 _PATIENCE = 60.0  # seconds without any host becoming ready
 
 
 @dataclass
 class _Host:
     spec: Spec
-    pid: int
-    pidfd: int
     ports: dict[str, tuple[str, int]]  # device: (name of its other end, bridge)
-    channel: socket.socket | None  # until the server has it
+    pid: int = 0
+    pidfd: int = -1
+    channel: socket.socket | None = None  # until the server has it
     route: netlink.Netlink | None = None  # a route socket inside the host's network namespace
     index: dict[str, int] = field(default_factory=dict)  # of each device, inside
     routes: set[tuple[str, str]] = field(default_factory=set)
@@ -44,7 +47,7 @@ class NamespacesMaker:
     """See maker.Maker. `single`: the lab has one id only."""
 
     def __init__(self, fork: zygote.Zygote, route: netlink.Netlink, single: bool) -> None:
-        self._zygote = fork
+        self.zygote = fork
         self._bridges = Bridges(route)
         self._route = route
         self._single = single
@@ -72,13 +75,12 @@ class NamespacesMaker:
         todo, waiting = deque(new), dict[int, _Host]()
         failure: errors.LabError | None = None
         while todo or waiting:
-            try:
-                while todo and len(waiting) < AT_ONCE:
-                    host = self._start(todo.popleft(), tables)
-                    waiting[host.channel_fd] = host
-            except errors.LabError as error:
-                failure = failure or error
-                todo.clear()
+            if todo and len(waiting) <= AT_ONCE - TOGETHER:
+                started, failed = self._start(_some(todo, tables), tables)
+                waiting.update((host.channel_fd, host) for host in started)
+                if failed is not None:
+                    failure = failure or failed
+                    todo.clear()
             for fd in _readable(waiting):
                 host = waiting.pop(fd)
                 try:
@@ -89,7 +91,31 @@ class NamespacesMaker:
         if failure is not None:
             raise failure
 
-    def _start(self, spec: Spec, tables: Mapping[str, neighbours.Table]) -> _Host:
+    def _start(
+        self, specs: Sequence[Spec], tables: Mapping[str, neighbours.Table]
+    ) -> tuple[list[_Host], errors.LabError | None]:
+        """Have these forked; those that are under way now, and why the others are not."""
+        asked: list[_Host] = []
+        failure: errors.LabError | None = None
+        try:
+            for spec in specs:
+                asked.append(self._asked(spec, tables))
+            message = {"do": "hosts", "hosts": [self._told(host) for host in asked], "single": self._single}
+            answer, fds = self.zygote.request(message)
+        except errors.LabError as error:
+            self._release(asked)
+            return [], error
+        if answer["failed"] is not None:
+            failure = wire.to_error(answer["failed"])
+        forked = asked[: len(answer["pids"])]
+        for host, pid, channel, pidfd in zip(forked, answer["pids"], fds[::2], fds[1::2], strict=True):
+            host.pid, host.pidfd, host.channel = pid, pidfd, socket.socket(fileno=channel)
+            self._hosts[host.spec["name"]] = host
+        self._release(asked[len(forked) :])
+        return forked, failure
+
+    def _asked(self, spec: Spec, tables: Mapping[str, neighbours.Table]) -> _Host:
+        """A host as it is to be, with its ports on its networks."""
         try:
             ports = {
                 i["device"]: (self._bridges.name(), self._bridges.port(i["network"]))
@@ -98,24 +124,24 @@ class NamespacesMaker:
         except (OSError, KeyError) as error:
             raise errors.EngineError(f"host {spec['name']}: no port on its network: {error}") from error
         known = dict(list(tables.get(spec["name"], {}).items())[:_IN_MESSAGE])
-        answer, fds = self._zygote.request(resident.request(spec, ports, known, self._single))
         routes = {(route["destination"], route["via"]) for route in spec["routes"]}
-        channel = socket.socket(fileno=fds[0])
-        host = _Host(spec, answer["pid"], fds[1], ports, channel, routes=routes, known=known)
-        self._hosts[spec["name"]] = host
-        return host
+        index = {i["device"]: resident.FIRST_INDEX + at for at, i in enumerate(spec["interfaces"])}
+        return _Host(spec, ports, index=index, routes=routes, known=known)
+
+    def _told(self, host: _Host) -> Message:
+        return resident.request(host.spec, host.ports, host.known, self._single)
 
     def _ready(self, host: _Host, tables: Mapping[str, neighbours.Table]) -> Made:
         channel, name = host.channel, str(host.spec["name"])
         assert channel is not None
         host.channel = None
         try:
-            ready, fds = zygote.await_ready(channel)
+            _, fds = zygote.await_ready(channel)
         except errors.LabError:
             channel.close()
             raise
         diag = socket.socket(fileno=fds[0])
-        host.route, host.index = netlink.Netlink(socket.socket(fileno=fds[1])), ready["index"]
+        host.route = netlink.Netlink(socket.socket(fileno=fds[1]))
         self._teach(host, tables.get(name, {}))
         return Made(name=name, spec=host.spec, pid=host.pid, agent=host.pid, channel=channel, diag=diag)
 
@@ -180,12 +206,27 @@ class NamespacesMaker:
             for end in (host.route, host.channel):
                 if end is not None:
                     end.close()
+        self._release(hosts)
+
+    def _release(self, hosts: Iterable[_Host]) -> None:
+        """Give their ports back."""
+        for host in hosts:
             for interface in host.spec["interfaces"]:
                 self._bridges.release(interface["network"], host.ports[interface["device"]][1])
 
     def close(self) -> None:
         """See maker.Maker. This process is pid 1 of all that it made: with it everything ends, at once."""
         os._exit(0)
+
+
+def _some(todo: deque[Spec], tables: Mapping[str, neighbours.Table]) -> list[Spec]:
+    """The next hosts to be forked together."""
+    found: list[Spec] = []
+    told = 0
+    while todo and len(found) < TOGETHER and told <= _IN_REQUEST:
+        found.append(todo.popleft())
+        told += min(_IN_MESSAGE, len(tables.get(found[-1]["name"], ())))
+    return found
 
 
 def _table_size(hosts: int) -> int:

@@ -24,6 +24,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD = 1, 2, 2
 _RTA_DST, _RTA_GATEWAY = 1, 5
 _RT_TABLE_MAIN, _RTPROT_STATIC, _RTN_UNICAST = 254, 4, 1
 _NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
+_FIRST_NUMBER = 1 << 20  # of links whose index is chosen; the kernel counts up from 1
 _MANY = 64  # messages in one datagram: their acknowledgements must fit into the receive buffer
 
 
@@ -73,21 +74,25 @@ def veth(
     master: int,
     peer_namespace: int | None = None,
     peer_mac: str | None = None,
+    numbers: tuple[int, int] = (0, 0),
 ) -> Request:
     """Make a veth pair: `name` here, up and a port of bridge `master`; `peer` in another network namespace.
 
     One queue each: the default is one for each processor that there could be, and costs 0.2 ms. The peer is
-    down; it could not be up before the other end exists.
+    down; it could not be up before the other end exists. `numbers`: the indexes of both, or of neither
+    (drivers/net/veth.c, veth_newlink()).
     """
     queues = _attribute(_IFLA_NUM_TX_QUEUES, 1) + _attribute(_IFLA_NUM_RX_QUEUES, 1)
-    there = _link() + _attribute(_IFLA_IFNAME, peer) + queues
+    there = _link(numbers[1]) + _attribute(_IFLA_IFNAME, peer) + queues
     if peer_namespace is not None:
         there += _attribute(_IFLA_NET_NS_FD, peer_namespace)
     if peer_mac:
         there += _attribute(_IFLA_ADDRESS, mac_bytes(peer_mac))
     data = _attribute(_INFO_DATA, _attribute(_VETH_INFO_PEER, there))
     info = _attribute(_IFLA_LINKINFO, _attribute(_INFO_KIND, "veth") + data)
-    here = _link(0, IFF_UP) + _attribute(_IFLA_IFNAME, name) + _attribute(_IFLA_MASTER, master) + queues
+    here = (
+        _link(numbers[0], IFF_UP) + _attribute(_IFLA_IFNAME, name) + _attribute(_IFLA_MASTER, master) + queues
+    )
     return Request(_NEWLINK, _CREATE | _EXCL, here + info, f"{name} to {peer}")
 
 
@@ -155,6 +160,29 @@ def delete_neighbour(index: int, text: str) -> Request:
     return Request(_DELNEIGH, 0, body, f"neighbour {text}")
 
 
+class Batch(NamedTuple):
+    """Requests as one datagram; `first` is the sequence number before theirs."""
+
+    data: bytes
+    first: int
+    requests: Sequence[Request]
+
+
+def batches(requests: Iterable[Request], first: int = 0) -> list[Batch]:
+    """Requests for a socket that has sent `first` of them."""
+    todo = list(requests)
+    return [_batch(todo[start : start + _MANY], first + start) for start in range(0, len(todo), _MANY)]
+
+
+def _batch(part: Sequence[Request], first: int) -> Batch:
+    out = bytearray()
+    for sequence, request in enumerate(part, first + 1):
+        length, flags = 16 + len(request.body), request.flags | _REQUEST | _ACK
+        out += struct.pack("=IHHII", length, request.kind, flags, sequence, 0) + request.body
+        out += b"\0" * (-length % 4)
+    return Batch(bytes(out), first, part)
+
+
 class Netlink:
     """A route socket of the network namespace in which it was opened; it stays there wherever it is used."""
 
@@ -170,25 +198,19 @@ class Netlink:
 
         `missing_ok`: what is to be removed may be gone already.
         """
-        todo = list(requests)
-        for start in range(0, len(todo), _MANY):
-            self._batch(todo[start : start + _MANY], missing_ok)
+        self.carry_out(batches(requests, self._sequence), missing_ok)
 
-    def _batch(self, part: Sequence[Request], missing_ok: bool) -> None:
-        first = self._sequence
-        out = bytearray()
-        for request in part:
-            self._sequence += 1
-            length, flags = 16 + len(request.body), request.flags | _REQUEST | _ACK
-            out += struct.pack("=IHHII", length, request.kind, flags, self._sequence, 0) + request.body
-            out += b"\0" * (-length % 4)
-        self.socket.send(out)
-        failed = self._answers(len(part), first)
-        for position, number in sorted(failed.items()):
-            if missing_ok and number in (2, 3, 19):  # ENOENT, ESRCH, ENODEV
-                continue
-            about = part[position].about
-            raise OSError(number, f"{about}: {os.strerror(number)}")
+    def carry_out(self, prepared: Iterable[Batch], missing_ok: bool = False) -> None:
+        """As `do`, of what was made into datagrams beforehand."""
+        for batch in prepared:
+            self._sequence = batch.first + len(batch.requests)
+            self.socket.send(batch.data)
+            failed = self._answers(len(batch.requests), batch.first)
+            for position, number in sorted(failed.items()) if failed else ():
+                if missing_ok and number in (2, 3, 19):  # ENOENT, ESRCH, ENODEV
+                    continue
+                about = batch.requests[position].about
+                raise OSError(number, f"{about}: {os.strerror(number)}")
 
     def _answers(self, count: int, first: int) -> dict[int, int]:
         """{position in the batch: errno} of those that failed."""
@@ -208,6 +230,11 @@ class Netlink:
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
+
+
+def number(port: str) -> int:
+    """The index that the daemon's end of a host's link is given, by its name: p1, p2, …"""
+    return _FIRST_NUMBER + int(port[1:])
 
 
 def index(name: str) -> int:

@@ -7,6 +7,7 @@ import functools
 import os
 import resource
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from orchestrator import errors
 from orchestrator.daemon import sysc
@@ -18,12 +19,28 @@ def set_title(name: str, rest: str = "") -> None:
     An agent is forked from the daemon, whose command line is how a daemon is found; it must not be taken
     for one.
     """
-    comm = ctypes.create_string_buffer(name.encode()[:15])
-    sysc.prctl(sysc.PR_SET_NAME, ctypes.addressof(comm))
+    title(name, rest).set()
+
+
+class Title(NamedTuple):
+    """A title made beforehand, so that whoever takes it does little: see zygote.fork_children."""
+
+    comm: bytes
+    line: bytes
+    place: int
+
+    def set(self) -> None:
+        """Take it."""
+        sysc.prctl(sysc.PR_SET_NAME, self.comm)
+        ctypes.memmove(self.place, self.line, len(self.line))
+
+
+def title(name: str, rest: str = "") -> Title:
+    """For this process, or for one that is forked from it."""
     start, end = _argv_area()  # the same in all that is forked from the first that asked
     size = end - start
     text = f"{name} {rest}".strip().encode()[: size - 1]
-    ctypes.memmove(start, text + b"\0" * (size - len(text)), size)
+    return Title(name.encode()[:15] + b"\0", text + b"\0" * (size - len(text)), start)
 
 
 @functools.cache
@@ -64,6 +81,13 @@ def _why_not(error: OSError, value: str) -> str:
     if isinstance(error, FileNotFoundError | PermissionError):
         return "a network namespace of this kernel has none of its own"
     return f"the kernel does not take {value!r}: {error.strerror}"
+
+
+class Sysctl(NamedTuple):
+    """A sysctl and the value it is to have."""
+
+    name: str
+    value: str
 
 
 def set_sysctl(name: str, value: str, missing_ok: bool = False) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
-from orchestrator import errors
+from orchestrator import errors, wire
 from orchestrator.agent import loop
 from orchestrator.daemon import netlink, roots, seccomp, sysc, zygote
-from orchestrator.daemon.process import set_sysctl, set_sysctls
+from orchestrator.daemon.process import Sysctl, set_sysctl, set_sysctls
 from orchestrator.wire import Message
 
 _NAMESPACES = sysc.NEWNET | sysc.NEWUTS | sysc.NEWIPC | sysc.NEWNS | sysc.NEWCGROUP
@@ -21,90 +22,131 @@ _NETLINK_SOCK_DIAG = 4
 KEPT = (0, 1, 3, 4, 5, 6, 7, 8, 10, 12, 13, 18, 19, 29, 31)
 
 
+FIRST_INDEX = 11  # of a host's own links: lo is 1, and some kernels give each namespace up to nine tunnels
+_HERE = 10  # the descriptor of the host's network namespace, in messages that are made before it exists
+
+
 class Handler:
-    """The zygote's handler of `{"do": "host"}`: forks the first process of a new host."""
+    """The zygote's handler of `{"do": "hosts", "hosts": […]}`: forks the first processes of new hosts.
+
+    It answers `{"pids", "failed": error or null}`: those before the one that could not be forked exist.
+    Whatever can be made for a host before it is forked is: what the child touches is copied page by page.
+    """
 
     def __init__(self) -> None:
         self._own = -1  # opened in the zygote, which starts without any descriptor
+        self._agent = loop.Agent()
 
     def __call__(self, message: Message, fds: Sequence[int]) -> zygote.Answer:
         if self._own < 0:
             self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
             _limit(message["single"])
-        sysc.unshare(sysc.NEWPID)  # of children only
-        try:
-            return zygote.fork_child(message["name"], lambda channel: _live(channel, message)).answer()
-        finally:
-            sysc.setns(self._own, sysc.NEWPID)
+        found, failure = zygote.fork_children(
+            [
+                zygote.Child(host["name"], partial(_live, _prepared(host), self._agent))
+                for host in message["hosts"]
+            ],
+            before=lambda: sysc.unshare(sysc.NEWPID),  # of children only
+            after=lambda: sysc.setns(self._own, sysc.NEWPID),
+        )
+        failed = None if failure is None else wire.error_message(failure)
+        ends = [fd for child in found for fd in (child.channel, child.pidfd)]
+        return {"pids": [child.pid for child in found], "failed": failed}, ends
 
 
-def _live(channel: socket.socket, message: Message) -> NoReturn:
+class _Prepared(NamedTuple):
+    """A host to be. The messages to the kernel know the numbers that its links and `_HERE` will have."""
+
+    name: str
+    sysctls: Sequence[Sysctl]
+    outside: Sequence[netlink.Batch]  # makes its links, from the daemon's network namespace
+    link_sysctls: Sequence[Sysctl]
+    inside: Sequence[netlink.Batch]  # addresses, routes, neighbours
+    wanted_sysctls: Mapping[str, str]  # of the lab file
+
+
+def _prepared(message: Message) -> _Prepared:
+    links = message["links"]
+    outside = [
+        netlink.veth(
+            link["port"],
+            link["device"],
+            master=link["bridge"],
+            peer_namespace=_HERE,
+            peer_mac=link["mac"],
+            numbers=(link["number"], FIRST_INDEX + place),
+        )
+        for place, link in enumerate(links)
+    ]
+    without = [link["device"] for link in links if message["six"] and not link["six"]]
+    return _Prepared(
+        message["name"],
+        list(_sysctls(message)),
+        netlink.batches(outside),
+        [Sysctl(f"net/ipv6/conf/{device}/disable_ipv6", "1") for device in without],
+        netlink.batches(_inside(message)),
+        message["sysctls"],
+    )
+
+
+def _live(host: _Prepared, agent: loop.Agent, channel: socket.socket) -> NoReturn:
     try:
-        sensors = _become(message)
+        sensors = _become(host)
     except OSError as error:
-        raise errors.EngineError(f"host {message['name']}: {error}") from error
-    index = {link["device"]: netlink.index(link["device"]) for link in message["links"]}
-    zygote.say_ready(channel, [s.fileno() for s in sensors], index=index)
+        raise errors.EngineError(f"host {host.name}: {error}") from error
+    zygote.say_ready(channel, [s.fileno() for s in sensors])
     for sensor in sensors:
         sensor.close()
-    loop.serve(channel, message["name"])
+    loop.serve(channel, agent)
 
 
-def _become(message: Message) -> list[socket.socket]:
+def _become(host: _Prepared) -> list[socket.socket]:
     """Make the host around this process. The sockets that the daemon gets: sock_diag and route."""
     outside = netlink.Netlink()  # stays in the daemon's network namespace, where the bridges are
     sysc.unshare(_NAMESPACES)
-    socket.sethostname(message["name"])
-    roots.enter(message["name"])
+    socket.sethostname(host.name)
+    roots.enter(host.name)
     inside = netlink.Netlink()
-    _sysctls(message)
-    _links(message, outside, inside)
+    for sysctl in host.sysctls:
+        set_sysctl(*sysctl)
+    here = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(here, _HERE, inheritable=False)
+    outside.carry_out(host.outside)
+    os.close(here)
+    os.close(_HERE)
     outside.close()
-    set_sysctls(message["name"], message["sysctls"])
+    for sysctl in host.link_sysctls:
+        set_sysctl(*sysctl)
+    inside.carry_out(host.inside)
+    set_sysctls(host.name, host.wanted_sysctls)
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
     diag = socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
     sysc.capset(KEPT)  # and with it the last way out of the host: nothing in it can mount or enter
     return [diag, inside.socket]
 
 
-def _sysctls(message: Message) -> None:
+def _sysctls(message: Message) -> Iterator[Sysctl]:
     """A new namespace takes some values over from the computer (forwarding, rp_filter): say them all."""
     forward, six = ("1" if message[key] else "0" for key in ("forward", "six"))
-    set_sysctl("net/ipv4/ip_forward", forward)
+    yield Sysctl("net/ipv4/ip_forward", forward)
     for scope in ("all", "default"):
-        set_sysctl(f"net/ipv4/conf/{scope}/rp_filter", "0")
-        set_sysctl(f"net/ipv4/conf/{scope}/send_redirects", "0")
-    set_sysctl("net/ipv4/ping_group_range", "0 0" if message["single"] else "0 65535")
+        yield Sysctl(f"net/ipv4/conf/{scope}/rp_filter", "0")
+        yield Sysctl(f"net/ipv4/conf/{scope}/send_redirects", "0")
+    yield Sysctl("net/ipv4/ping_group_range", "0 0" if message["single"] else "0 65535")
     if not os.path.isdir("/proc/sys/net/ipv6"):
         return
-    set_sysctl("net/ipv6/conf/default/disable_ipv6", "0" if message["six"] else "1")
+    yield Sysctl("net/ipv6/conf/default/disable_ipv6", "0" if message["six"] else "1")
     if message["six"]:
         for name in ("accept_ra", "accept_dad", "router_solicitations"):
             for scope in ("all", "default"):
-                set_sysctl(f"net/ipv6/conf/{scope}/{name}", "0")
+                yield Sysctl(f"net/ipv6/conf/{scope}/{name}", "0")
         if message["forward"]:
-            set_sysctl("net/ipv6/conf/all/forwarding", six)
-
-
-def _links(message: Message, outside: netlink.Netlink, inside: netlink.Netlink) -> None:
-    here = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    links = message["links"]
-    outside.do(
-        netlink.veth(
-            link["port"], link["device"], master=link["bridge"], peer_namespace=here, peer_mac=link["mac"]
-        )
-        for link in links
-    )
-    os.close(here)
-    for link in links:
-        if message["six"] and not link["six"]:
-            set_sysctl(f"net/ipv6/conf/{link['device']}/disable_ipv6", "1")
-    inside.do(_inside(message))
+            yield Sysctl("net/ipv6/conf/all/forwarding", six)
 
 
 def _inside(message: Message) -> Iterator[netlink.Request]:
     yield netlink.up(1)
-    index = {link["device"]: netlink.index(link["device"]) for link in message["links"]}
+    index = {link["device"]: FIRST_INDEX + place for place, link in enumerate(message["links"])}
     for link in message["links"]:
         yield netlink.up(index[link["device"]])
         for text, prefix in link["addresses"]:
@@ -130,10 +172,9 @@ def request(
     neighbours: Mapping[tuple[str, str], str],
     single: bool,
 ) -> Message:
-    """What the zygote is asked for a planned host. `ports`: device → (name of its other end, bridge)."""
+    """What the handler is told of a planned host. `ports`: device → (name of its other end, bridge)."""
     links = [_link(interface, ports[interface["device"]]) for interface in spec["interfaces"]]
     return {
-        "do": "host",
         "name": spec["name"],
         "links": links,
         "routes": [[route["destination"], route["via"]] for route in spec["routes"]],
@@ -152,6 +193,7 @@ def _link(interface: Mapping[str, Any], port: tuple[str, int]) -> dict[str, Any]
         "device": interface["device"],
         "mac": interface["mac"],
         "port": port[0],
+        "number": netlink.number(port[0]),
         "bridge": port[1],
         "addresses": addresses,
         "six": interface["address6"] is not None,

@@ -15,7 +15,6 @@ import os
 import stat
 import sys
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from orchestrator import errors
 from orchestrator.daemon import sysc
@@ -45,10 +44,14 @@ def python_paths() -> list[str]:
 
     One that others may not pass is useless to the lab's ids, but what is below it may be of use.
     """
-    package = str(Path(__file__).parent.parent)
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     outside = [p for p in (package, *sys.path) if os.path.exists(p) and not _in_tops(p)]
     found = sorted({os.path.realpath(p) for p in outside if os.stat(p).st_mode & 0o005 == 0o005})
-    return [p for p in found if not any(p != q and Path(p).is_relative_to(q) for q in found)]
+    return [p for p in found if not any(p != q and _below(p, q) for q in found)]
+
+
+def _below(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def _in_tops(path: str) -> bool:
@@ -69,7 +72,7 @@ def choose_base(paths: Collection[str]) -> str:
     Any is good that has none of Python's files below it: some are imported meanwhile.
     """
     for base in _BASES:
-        if os.path.isdir(base) and not any(Path(p).is_relative_to(os.path.realpath(base)) for p in paths):
+        if os.path.isdir(base) and not any(_below(p, os.path.realpath(base)) for p in paths):
             return base
     raise errors.EngineError(f"none of {', '.join(_BASES)} can be mounted on")
 
@@ -114,7 +117,7 @@ def _bind_read_only(source: str, target: str) -> None:
         os.makedirs(target, exist_ok=True)
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        Path(target).touch()
+        _touch(target)
     sysc.mount(source, target, None, sysc.MS_BIND | sysc.MS_REC)
     sysc.mount_setattr(target, _READ_ONLY)
 
@@ -143,19 +146,28 @@ def _own_etc(etc: str) -> None:
     _put(f"{etc}/resolv.conf", "")
     _put(f"{etc}/shadow", _shadow(f"{etc}/passwd"), 0o600)
     os.symlink("/proc/self/mounts", f"{etc}/mtab")
-    switch = Path(f"{etc}/nsswitch.conf")
-    if switch.is_file():  # no resolver of the computer's can be asked
-        lines = switch.read_text(encoding="utf-8", errors="replace").splitlines()
+    switch = f"{etc}/nsswitch.conf"
+    if os.path.isfile(switch):  # no resolver of the computer's can be asked
+        lines = _lines(switch)
         text = "\n".join("hosts: files dns" if line.startswith("hosts:") else line for line in lines)
-        _put(str(switch), text + "\n")
+        _put(switch, text + "\n")
 
 
 def _shadow(passwd: str) -> str:
     """Every user without a password: root may become anybody, which su(1) refuses where there is no line."""
     if not os.path.isfile(passwd):
         return "root:*:19000:0:99999:7:::\n"
-    lines = Path(passwd).read_text(encoding="utf-8", errors="replace").splitlines()
-    return "".join(f"{line.partition(':')[0]}:*:19000:0:99999:7:::\n" for line in lines if ":" in line)
+    users = [line.partition(":")[0] for line in _lines(passwd) if ":" in line]
+    return "".join(f"{user}:*:19000:0:99999:7:::\n" for user in users)
+
+
+def _lines(path: str) -> list[str]:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read().splitlines()
+
+
+def _touch(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
 
 def _put(path: str, text: str, mode: int = 0o644) -> None:
@@ -199,7 +211,11 @@ def _copy_file(source: str, target: str, mode: int) -> None:
         data = os.read(fd, _MAX_COPY)
     finally:
         os.close(fd)
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode | 0o200)
+    _write(target, data, mode | 0o200)
+
+
+def _write(target: str, data: bytes, mode: int) -> None:
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         os.write(fd, data)
     finally:
@@ -232,7 +248,7 @@ def _devices(base: str) -> None:
     for name in _DEVICES:
         if os.path.exists(f"/dev/{name}"):
             os.makedirs(os.path.dirname(f"{dev}/{name}"), exist_ok=True)
-            Path(f"{dev}/{name}").touch()
+            _touch(f"{dev}/{name}")
             sysc.mount(f"/dev/{name}", f"{dev}/{name}", None, sysc.MS_BIND)
     for name, target in _DEVICE_LINKS.items():
         os.symlink(target, f"{dev}/{name}")
@@ -249,7 +265,7 @@ def enter(name: str) -> None:
     for folder in ("upper", "work", "upper/etc", "shm"):
         os.mkdir(f"/host/{folder}")
     os.chmod("/host/shm", 0o1777)
-    _put("/host/upper/etc/hostname", f"{name}\n")
+    _write("/host/upper/etc/hostname", f"{name}\n".encode(), 0o644)
     layers = "lowerdir=/tpl,upperdir=/host/upper,workdir=/host/work,userxattr"
     sysc.mount("root", "/root", "overlay", plain, layers)
     for top in os.listdir("/ro"):

@@ -7,7 +7,7 @@ start. Under this filter those calls return 0 and do nothing, as Charliecloud's 
 from __future__ import annotations
 
 import ctypes
-import platform
+import os
 import struct
 
 from orchestrator.daemon import sysc
@@ -45,7 +45,7 @@ def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
 
 def fake_ids() -> None:
     """Install the filter in this process and its future children; needs CAP_SYS_ADMIN."""
-    steps = program(platform.machine())
+    steps = program(os.uname().machine)
     if not steps:
         return
     buffer = ctypes.create_string_buffer(steps, len(steps))

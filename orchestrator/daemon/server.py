@@ -300,14 +300,18 @@ class Server:
 
     async def _snapshot(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))
-        want = bool(request.message.get("holders", True))
-        async with self._observing:
-            taken = await shielded(in_thread(lambda: observe.take(hosts, want, self._incarnations)))
-        for part in taken.parts:
+        want = observe.Want(
+            bool(request.message.get("holders", True)), bool(request.message.get("quick", False))
+        )
+        look = observe.Look(hosts, want, self._incarnations, self._maker.zygote)
+        parts: asyncio.Queue[observe.Part | None] = asyncio.Queue()
+        reading = self._spawn(self._read(look, parts))
+        while (part := await parts.get()) is not None:
             message, sections = part.message()
             await request.part(message, *sections)
-        times = {"began": taken.began, "ended": taken.ended}
-        seen = {"not_observed": taken.not_observed, "unread_processes": taken.unread}
+        await reading
+        times = {"began": look.began, "ended": look.ended}
+        seen = {"not_observed": look.not_observed, "unread_processes": look.unread}
         return {"machine": self._info.machine, **times, **seen}
 
     async def _counters(self, request: ClientRequest) -> wire.Message:
@@ -319,6 +323,20 @@ class Server:
                 sizes = dict(zip(counters.FILES, map(len, one.texts), strict=True))
                 await request.part({"host": one.host.name, "at": one.at, "sizes": sizes}, *one.texts)
         return {"not_observed": [one.name for one in taken if isinstance(one, Host)]}
+
+    async def _read(self, look: observe.Look, parts: asyncio.Queue[observe.Part | None]) -> None:
+        """Read on while parts are sent, to a client that may be slow: hosts can come and go meanwhile."""
+        loop = asyncio.get_running_loop()
+
+        def run() -> None:
+            for part in look.parts():
+                loop.call_soon_threadsafe(parts.put_nowait, part)
+
+        try:
+            async with self._observing:
+                await shielded(in_thread(run))
+        finally:
+            parts.put_nowait(None)
 
     async def _remember(self, request: ClientRequest) -> wire.Message:
         return {"known": self._incarnations.remember(request.data)}

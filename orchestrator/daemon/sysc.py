@@ -9,12 +9,15 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import platform
 import struct
 from collections.abc import Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_libc.unshare.argtypes = [ctypes.c_int]
+_libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
+_libc.mount.argtypes = [*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p]
+_libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
 _NUMBERS = {
     "x86_64": {"pivot_root": 155, "keyctl": 250},
     "aarch64": {"pivot_root": 41, "keyctl": 219},
@@ -41,10 +44,10 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
-def _check(result: int, what: str) -> int:
+def _check(result: int, what: str, *about: object) -> int:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        raise OSError(number, f"{what % about}: {os.strerror(number)}")
     return result
 
 
@@ -54,9 +57,9 @@ def _text(path: str | bytes | None) -> bytes | None:
 
 def _number(name: str) -> int:
     try:
-        return _NUMBERS[platform.machine()][name]
+        return _NUMBERS[os.uname().machine][name]
     except KeyError:
-        raise OSError(38, f"{name}: its number on {platform.machine()} is not known here") from None
+        raise OSError(38, f"{name}: its number on {os.uname().machine} is not known here") from None
 
 
 def _syscall(number: int, *arguments: ctypes.c_long | bytes | None) -> int:
@@ -65,30 +68,30 @@ def _syscall(number: int, *arguments: ctypes.c_long | bytes | None) -> int:
 
 def unshare(flags: int) -> None:
     """unshare(2)."""
-    _check(_libc.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
+    _check(_libc.unshare(flags), "unshare(%#x)", flags)
 
 
 def setns(fd: int, flags: int = 0) -> None:
     """setns(2); `fd` is a namespace or, with several `flags`, a pidfd (Linux 5.8)."""
-    _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), f"setns({flags:#x})")
+    _check(_libc.setns(fd, flags), "setns(%#x)", flags)
 
 
 def mount(
     source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None
 ) -> None:
     """mount(2)."""
-    result = _libc.mount(_text(source), _text(target), _text(kind), ctypes.c_ulong(flags), _text(data))
-    _check(result, f"mount({kind or source} on {target})")
+    result = _libc.mount(_text(source), _text(target), _text(kind), flags, _text(data))
+    _check(result, "mount(%s on %s)", kind or source, target)
 
 
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)."""
-    _check(_libc.umount2(_text(target), ctypes.c_int(flags)), f"umount({target})")
+    _check(_libc.umount2(_text(target), flags), "umount(%s)", target)
 
 
 def pivot_root(new: str, old: str) -> None:
     """pivot_root(2); ('.', '.') and then umount('.', MNT_DETACH) leaves nothing of the old root."""
-    _check(_syscall(_number("pivot_root"), _text(new), _text(old)), f"pivot_root({new}, {old})")
+    _check(_syscall(_number("pivot_root"), _text(new), _text(old)), "pivot_root(%s, %s)", new, old)
 
 
 def mount_setattr(path: str, attributes: int, *, recursive: bool = True) -> None:
@@ -96,21 +99,21 @@ def mount_setattr(path: str, attributes: int, *, recursive: bool = True) -> None
     attr = struct.pack("=QQQQ", attributes, 0, 0, 0)
     flags = AT_RECURSIVE if recursive else 0
     numbers = ctypes.c_long(AT_FDCWD), _text(path), ctypes.c_long(flags), attr, ctypes.c_long(len(attr))
-    _check(_syscall(442, *numbers), f"mount_setattr({path})")
+    _check(_syscall(442, *numbers), "mount_setattr(%s)", path)
 
 
 def open_tree(path: str, *, recursive: bool = True) -> int:
     """open_tree(2): a detached copy of the mounts at `path`, for move_mount."""
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
     return _check(
-        _syscall(428, ctypes.c_long(AT_FDCWD), _text(path), ctypes.c_long(flags)), f"open_tree({path})"
+        _syscall(428, ctypes.c_long(AT_FDCWD), _text(path), ctypes.c_long(flags)), "open_tree(%s)", path
     )
 
 
 def move_mount(tree: int, target: str) -> None:
     """move_mount(2): attach what open_tree gave."""
     to = ctypes.c_long(AT_FDCWD), _text(target), ctypes.c_long(MOVE_MOUNT_F_EMPTY_PATH)
-    _check(_syscall(429, ctypes.c_long(tree), b"", *to), f"move_mount({target})")
+    _check(_syscall(429, ctypes.c_long(tree), b"", *to), "move_mount(%s)", target)
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
@@ -123,11 +126,15 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return _check(_syscall(438, ctypes.c_long(pidfd), ctypes.c_long(fd), ctypes.c_long(0)), "pidfd_getfd")
 
 
-def prctl(option: int, second: int = 0, third: int | bytes = 0) -> int:
+def prctl(option: int, second: int | bytes = 0, third: int | bytes = 0) -> int:
     """prctl(2); bytes are passed by reference."""
-    place = ctypes.create_string_buffer(third, len(third)) if isinstance(third, bytes) else None
-    value = third if isinstance(third, int) else ctypes.addressof(place or ctypes.c_char())
-    return _check(_libc.prctl(option, second, value, 0, 0), f"prctl({option})")
+    numbers = [_place(value) if isinstance(value, bytes) else value for value in (second, third)]
+    return _check(_libc.prctl(option, *numbers, 0, 0), "prctl(%d)", option)
+
+
+def _place(value: bytes) -> int:
+    """Where the bytes of this object lie, for as long as it lives."""
+    return ctypes.cast(ctypes.c_char_p(value), ctypes.c_void_p).value or 0
 
 
 def capset(capabilities: Iterable[int]) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator import errors
-from orchestrator.daemon import process, resident, roots, sysc, zygote
+from orchestrator.daemon import process, resident, roots, sysc, walkers, zygote
 from orchestrator.wire import Message
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def build(meanwhile: Callable[[], object]) -> tuple[NamespacesMaker, socket.sock
     handlers: dict[str, zygote.Handler] = {
         "build": _build_root,
         "leave": _leave_root,
-        "host": resident.Handler(),
+        "hosts": resident.Handler(),
+        "walk": walkers.handle,
     }
     fork = zygote.start_zygote(handlers)
     fork.ask({"do": "build"})

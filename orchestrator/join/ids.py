@@ -3,9 +3,10 @@ seen."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
-from orchestrator.join.snapshot import KNOWN
 from orchestrator.model.rows import SocketEntry
 
 BITS = 48  # of an id; cookies count up from 1 (net/core/sock_diag.c, sock_gen_cookie)
@@ -24,6 +25,10 @@ class Known:
 
     def _of(self, host: str, cookie: int | None) -> int | None:
         return self._by_host.get(host, {}).get(cookie) if cookie else None
+
+    def of_host(self, host: str) -> Mapping[int, int]:
+        """Cookie to id, of one host."""
+        return self._by_host.get(host, {})
 
     def number(self, client: SocketEntry | None, server: SocketEntry | None) -> int:
         """A connection's id; where there is no cookie at all, one from what the row says."""
@@ -63,4 +68,5 @@ def text(number: int) -> str:
 
 def records(cookies: Iterable[tuple[int, int]]) -> bytes:
     """(cookie, id) as the daemon's `remember` takes them."""
-    return b"".join(KNOWN.pack(cookie, number) for cookie, number in cookies)
+    flat = [*chain.from_iterable(cookies)]
+    return struct.pack(f"<{len(flat)}Q", *flat)

@@ -3,7 +3,6 @@ wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import msgspec
@@ -90,14 +89,14 @@ def _end(row: Connection) -> End:
 def remember(joined: Joined) -> bytes:
     """Records for the daemon's `remember`: what it does not know yet of every socket's connection."""
     known = joined.remembered
-    return ids.records(pair for pair in _numbers(joined) if known.get(pair[0]) != pair[1])
-
-
-def _numbers(joined: Joined) -> Iterator[tuple[int, int]]:
-    for id_, both in joined.cookies.items():
+    new: list[tuple[int, int]] = []
+    for id_, (client, server) in joined.cookies.items():
         number = int(id_, 16)
-        for cookie in {*both} - {0}:
-            yield cookie, number
+        if client and known.get(client) != number:
+            new.append((client, number))
+        if server and server != client and known.get(server) != number:
+            new.append((server, number))
+    return ids.records(new)
 
 
 def select(

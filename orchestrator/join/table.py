@@ -31,7 +31,6 @@ _COMPATIBLE = np.array(
 _STATE_NAMES = np.array([STATES.get(at) for at in range(max(STATES) + 1)], object)
 _TIMER_NAMES = np.array([TIMERS[at] for at in range(len(TIMERS))], object)
 NOWHERE = -1
-MODELS = 10_000  # of ends, kept while rows are made
 
 
 def join_large(tables: Sequence[HostTables], plan: Plan, *, everything: bool = False) -> Joined:
@@ -224,14 +223,17 @@ def _build(whole: Whole, view: View, matched: Matched, rows: Rows) -> None:
 def _numbers(whole: Whole, view: View, matched: Matched, cookies: Sequence[tuple[int, int]]) -> Iterator[int]:
     """The id of each pair, as Known.number() says it; where there are cookies, no entry has to be made for
     it."""
-    clients, servers = (map(whole.hosts.__getitem__, whole.host[one].tolist()) for one in matched.both)
-    for at, (a, b, (client, server)) in enumerate(zip(clients, servers, cookies, strict=True)):
-        if client and not view.remembered:
-            yield ids.from_cookie(client)
-            continue
-        number = view.known.by_cookies((a, client), (b, server))
+    known = [view.known.of_host(name) for name in whole.hosts]
+    here, there = (map(known.__getitem__, whole.host[one].tolist()) for one in matched.both)
+    for at, (mine, theirs, (client, server)) in enumerate(zip(here, there, cookies, strict=True)):
+        number = mine.get(client) if client else None
+        if number is None and server:
+            number = theirs.get(server)
         if number is None:
-            number = view.known.number(*(whole.entries(one[at : at + 1])[0] for one in matched.both))
+            if client or server:
+                number = ids.from_cookie(client or server)
+            else:
+                number = view.known.number(*(whole.entries(one[at : at + 1])[0] for one in matched.both))
         yield number
 
 
@@ -248,37 +250,50 @@ def _listeners(whole: Whole, view: View, matched: Matched) -> Iterator[Listener 
 def _ends(whole: Whole, places: Array, others: Array) -> Iterator[End]:
     """The rows at `places`, whose other ends are at `others`.
 
-    Most have everything but a few fields in common with one before: to copy that and change those (0.5 µs) is
-    several times cheaper than to name all fields anew.
+    Most have everything but a few fields in common with others: to copy one of those and change the few
+    (0.3 µs) is several times cheaper than to name all fields anew.
     """
-    before: dict[tuple[Any, ...], End] = {}
-    for holders, port, inode, peer_port, *alike in _columns_of_ends(whole, places, others):
-        key = tuple(alike)
-        model = before.get(key)
-        if model is None:
-            if len(before) >= MODELS:
-                before.clear()
-            model = before[key] = _model(*alike)
-        first = holders[0] if holders else _NOBODY
+    first, kinds = _alike(_shared(whole, places, others))
+    models = [_model(*one) for one in _columns_of_ends(whole, places[first], others[first])]
+    raw = whole.raw[places]
+    columns = (kinds, raw["port"], raw["inode"], raw["peer_port"])
+    held = (whole.holders[at] for at in places.tolist())
+    for holders, kind, port, inode, peer_port in zip(held, *(one.tolist() for one in columns), strict=True):
+        holder = holders[0] if holders else _NOBODY
         yield msgspec.structs.replace(
-            model,
+            models[kind],
             port=port,
             inode=inode,
-            pid=first.pid,
-            process=first.process,
-            fd=first.fd,
+            pid=holder.pid,
+            process=holder.process,
+            fd=holder.fd,
             holders=holders,
             peer_port=peer_port,
         )
+
+
+def _shared(whole: Whole, places: Array, others: Array) -> tuple[Array, ...]:
+    """The columns of what `_ends` does not replace."""
+    raw = whole.raw[places]
+    names = ("state", "rx", "tx", "timer", "when", "retransmits", "uid", "six", "mapped")
+    hosts = (whole.host[places], whole.host[others])
+    return *hosts, whole.local[places], whole.peer[places], *(raw[name] for name in names)
+
+
+def _alike(columns: Sequence[Array]) -> tuple[Array, Array]:
+    """(a place of each kind of row, the kind of each row): rows of one kind are equal in all columns."""
+    _, first, kinds = np.unique(mixed(*columns), return_index=True, return_inverse=True)
+    kinds = kinds.reshape(-1)
+    if all((one == one[first][kinds]).all() for one in columns):
+        return first, kinds
+    each = np.arange(len(columns[0]))  # two kinds have one hash: never seen
+    return each, each
 
 
 def _columns_of_ends(whole: Whole, places: Array, others: Array) -> Iterator[tuple[Any, ...]]:
     raw = whole.raw[places]
     hosts, texts = np.array(whole.hosts, object), np.array(whole.texts, object)
     columns = (
-        raw["port"],
-        raw["inode"],
-        raw["peer_port"],
         hosts[whole.host[places]],
         texts[whole.local[places]],
         _STATE_NAMES[raw["state"]],
@@ -293,8 +308,7 @@ def _columns_of_ends(whole: Whole, places: Array, others: Array) -> Iterator[tup
         texts[whole.peer[places]],
         hosts[whole.host[others]],
     )
-    held = (whole.holders[at] for at in places.tolist())
-    return zip(held, *(one.tolist() for one in columns), strict=True)
+    return zip(*(one.tolist() for one in columns), strict=True)
 
 
 def _model(*alike: Any) -> End:

@@ -1,6 +1,7 @@
 """What was seen: entries of the kernel's tables, who holds them, and the rows that they make together.
 
-The JSON of a Connection is the contract with users' programs (`lab conns --json`).
+The JSON of a Connection is the contract with users' programs (`lab conns --json`). None of these can be part
+of a cycle, and there may be a million: Python's collector need not look at them (gc=False).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Status = Literal["joined", "client-only", "server-only", "in-transition", "exter
 RolesBy = Literal["listener", "handshake", "port", "unknown"]
 
 
-class Holder(msgspec.Struct, frozen=True):
+class Holder(msgspec.Struct, frozen=True, gc=False):
     """A process that has the socket open; pid as seen inside the host."""
 
     pid: int
@@ -45,7 +46,7 @@ class Holder(msgspec.Struct, frozen=True):
     fd: int
 
 
-class SocketEntry(msgspec.Struct, frozen=True, kw_only=True):
+class SocketEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of one host's table. v4-mapped addresses are given as IPv4, with `mapped` set."""
 
     host: str
@@ -85,7 +86,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     ended: float
 
 
-class End(msgspec.Struct, frozen=True, kw_only=True):
+class End(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One end of a connection, as the contract shows it. pid, process, fd are the first holder's."""
 
     host: str
@@ -110,7 +111,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     peer_host: str | None = None  # the host of this lab that has that address (translations undone), if any
 
 
-class Via(msgspec.Struct, frozen=True, kw_only=True):
+class Via(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A router that translated the connection, and the tuple behind it."""
 
     host: str
@@ -118,7 +119,7 @@ class Via(msgspec.Struct, frozen=True, kw_only=True):
     server: str
 
 
-class Listener(msgspec.Struct, frozen=True, kw_only=True):
+class Listener(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A listening socket: `*:80, *:*` is no connection. `queue` of at most `limit` wait for accept."""
 
     host: str
@@ -134,7 +135,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     inode: int = 0
 
 
-class Connection(msgspec.Struct, frozen=True, kw_only=True):
+class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A pair of sockets. An end that is missing is None; `reason` says why where that is known."""
 
     id: str

@@ -131,7 +131,7 @@ class Observer:
 
     def _look(self, holders: bool) -> tuple[Joined, observe.Seen]:
         with no_collection():
-            seen = observe.take(self._channel, holders=holders)
+            seen = observe.take(self._channel, holders=holders, quick=True)
             joined = join(seen.tables, self._plan)
             records = looks.remember(joined)
         if records:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import struct
 import time
 
+import msgspec
 import pytest
 
 from orchestrator.engines.base import Engine
 from orchestrator.errors import LabError
+from orchestrator.join.proc_net_tcp import parse
+from orchestrator.model.rows import SocketEntry
 from tests.support.rig import Part, Rig
 
 LAB = """
@@ -137,3 +140,34 @@ def test_what_is_remembered_comes_back_with_its_socket(lab: Rig) -> None:
     known = lab.snapshot()[0]["a"].known
     assert record in [known[at : at + 16] for at in range(0, len(known), 16)]
     assert stranger not in [known[at : at + 16] for at in range(0, len(known), 16)]
+
+
+@pytest.mark.engine("namespaces", "docker")
+def test_a_quick_look_sees_what_the_tables_say(lab: Rig) -> None:
+    """Written from sock_diag, every row in every state is the kernel's own, but for timers that go on."""
+    where = lab.address("a")
+    lab.call("a", "listen", port=7051, to="l", backlog=3)
+    lab.call("a", "listen", address="::", family="dual", port=7052, to="dual", backlog=1)
+    for name, port in (("open", 7051), ("mapped", 7052), ("half", 7051), ("closed", 7051)):
+        lab.call("b", "connect", address=where, port=port, to=name)
+    lab.call("b", "send", fd="open", text="12345")
+    for name in ("open", "half", "closed"):
+        lab.call("a", "accept", fd="l", to=name)
+    lab.call("b", "shutdown", fd="half", how="write")
+    lab.call("b", "close", fd="closed")
+    lab.call("a", "close", fd="closed")
+    lab.call("b", "connect", address=where, port=7052, to="second")
+    lab.ask("b", "connect", address=where, port=7052, to="third", timeout=0.1)  # its SYN is dropped
+    for host in ("a", "b"):
+        plain, quick = (lab.snapshot([host], quick=quick)[0][host] for quick in (False, True))
+        assert entries(plain, host) == entries(quick, host)
+        assert sorted(plain.diag) == sorted(quick.diag)
+    states = {entry.state for host in ("a", "b") for entry in entries(lab.snapshot()[0][host], host)}
+    assert states >= {"LISTEN", "ESTABLISHED", "FIN_WAIT2", "CLOSE_WAIT", "TIME_WAIT", "SYN_SENT"}
+
+
+def entries(part: Part, host: str) -> list[SocketEntry]:
+    """Both tables, read, without what changes by itself."""
+    found = [*parse(part.tcp, host, 4), *parse(part.tcp6, host, 6)]
+    still = [msgspec.structs.replace(one, timer_seconds=0.0, retransmits=0) for one in found]
+    return sorted(still, key=repr)

@@ -153,11 +153,12 @@ class Rig:
         return found
 
     def snapshot(
-        self, hosts: list[str] | None = None, holders: bool = True
+        self, hosts: list[str] | None = None, holders: bool = True, quick: bool = False
     ) -> tuple[dict[str, Part], Message]:
         """Every host's part, and the end of the answer."""
         found: dict[str, Part] = {}
-        for message, data in self.channel.parts(self.channel.ask("snapshot", hosts=hosts, holders=holders)):
+        request = self.channel.ask("snapshot", hosts=hosts, holders=holders, quick=quick)
+        for message, data in self.channel.parts(request):
             if "ok" in message:
                 return found, message["ok"]
             found[message["part"]["host"]] = _part(message["part"], data)

@@ -16,7 +16,7 @@ _SERVE = """
 import socket, subprocess, sys
 from orchestrator.agent import loop
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-loop.serve(socket.socket(fileno=int(sys.argv[1])), "host")
+loop.serve(socket.socket(fileno=int(sys.argv[1])), loop.Agent())
 """
 
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from orchestrator import errors, wire
 from orchestrator.agent import loop
-from orchestrator.daemon import netlink, server, sysc, zygote
+from orchestrator.daemon import netlink, server, sysc, walkers, zygote
 from orchestrator.daemon.maker import Made, Spec, Start
 
 
@@ -127,14 +127,14 @@ def _live(channel: socket.socket, message: wire.Message) -> NoReturn:
             os._exit(0)
         while True:
             time.sleep(60)
-    loop.serve(channel, message["name"])
+    loop.serve(channel, loop.Agent())
 
 
 class TinyMaker:
     """See maker.Maker."""
 
     def __init__(self, fork: zygote.Zygote) -> None:
-        self._zygote = fork
+        self.zygote = fork
         self._pids: dict[str, tuple[int, int]] = {}
         self.configured: list[str] = []
 
@@ -147,7 +147,7 @@ class TinyMaker:
                 raise errors.EngineError("it cannot be made")
             if spec["name"] == "slow":
                 time.sleep(60)
-            answer, fds = self._zygote.request({"do": "host", **spec})
+            answer, fds = self.zygote.request({"do": "host", **spec})
             channel = socket.socket(fileno=fds[0])
             _, sensors = zygote.await_ready(channel)
             self._pids[spec["name"]] = (answer["pid"], fds[1])
@@ -176,7 +176,7 @@ class TinyMaker:
     def close(self) -> None:
         """See maker.Maker."""
         self.remove(list(self._pids), ())
-        self._zygote.close()
+        self.zygote.close()
 
 
 def _kill(pid: int) -> None:
@@ -191,11 +191,12 @@ def main(arguments: Sequence[str]) -> None:
     lease, listener = (socket.socket(fileno=int(a)) for a in arguments)
 
     def handler(message: wire.Message, _: Any) -> zygote.Answer:
-        return zygote.fork_child(message["name"], lambda channel: _live(channel, message)).answer()
+        child = zygote.Child(message["name"], lambda channel: _live(channel, message))
+        return zygote.fork_child(child).answer()
 
     sysc.unshare(sysc.NEWNET)  # what is set next is of this namespace, for those made from it
     Path("/proc/sys/net/ipv4/tcp_child_ehash_entries").write_text("1024")
-    maker = TinyMaker(zygote.start_zygote({"host": handler}))
+    maker = TinyMaker(zygote.start_zygote({"host": handler, "walk": walkers.handle}))
     server.serve(maker, listener, lease, engine="tiny", owner="me", name="test")
 
 

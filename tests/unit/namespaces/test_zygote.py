@@ -32,9 +32,9 @@ def refuse(message, fds):
     raise OSError(1, "refused")
 
 handlers = {
-    "good": lambda m, f: zygote.fork_child("web", good).answer(),
-    "bad": lambda m, f: zygote.fork_child("web", bad).answer(),
-    "gone": lambda m, f: zygote.fork_child("web", lambda c: os._exit(0)).answer(),
+    "good": lambda m, f: zygote.fork_child(zygote.Child("web", good)).answer(),
+    "bad": lambda m, f: zygote.fork_child(zygote.Child("web", bad)).answer(),
+    "gone": lambda m, f: zygote.fork_child(zygote.Child("web", lambda c: os._exit(0))).answer(),
     "refuse": refuse,
     "echo": lambda m, f: ({"count": len(f), "same": os.read(f[0], 9).decode()}, ()),
 }
