@@ -62,7 +62,7 @@ scenarios:
       - web: listen :80 as door
     steps:
       - alice: connect web:80 as call
-      - expect: {connection: alice.call, client: ESTABLISHED, within: 500ms}
+      - expect: {connection: alice.call, client: ESTABLISHED, within: 2s}
       - parallel: [alice: send call hello, web: accept door as conn]
     cleanup:
       - alice: connect web:81 fails=ECONNREFUSED
@@ -240,7 +240,7 @@ def test_step_waits_for_a_key_before_each_step(lab: Commands, shown: Terminal) -
     assert rows(lab) == 1
     shown.type("x ")  # a key that means nothing, and space
     shown.expect(r"→ fd \d+ .*\r\n      \+ alice .*\r\n  expect: .*\[Enter\]")
-    time.sleep(1.0)  # longer than `within`, which has not begun
+    time.sleep(2.2)  # longer than `within`, which has not begun
     shown.type("\n")
     shown.expect("→ pass")
     shown.expect(r"  parallel:\r\n    alice: send call hello\r\n    web: accept door as conn  \[Enter\]")
