@@ -188,7 +188,11 @@ def restart(lab: Lab, host: str, say: Progress = lambda _: None) -> tuple[str, .
         lab.host(host)
         others = tuple(one for one in lab.plan.hosts if one.name != host)
         found = changes_between(msgspec.structs.replace(lab.plan, hosts=others), lab.plan)
-        changes = (Change(action="remove-host", subject=host, why="restart"), *found)
+        ended = {str(one.get("name")) for one in lab.hosts() if not one.get("alive")} - {host}
+        doable = [
+            change for change in found if change.subject not in ended
+        ]  # they connect when they are back
+        changes = (Change(action="remove-host", subject=host, why="restart"), *doable)
         structure = [change for change in changes if change.action in STRUCTURE]
         with lab.engine.apply(lab.plan, structure, say) as channel:
             failed = Steps(channel, lab.plan, changes, say).carry_out()

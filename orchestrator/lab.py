@@ -1,5 +1,5 @@
-"""A running lab: found, asked, changed and removed. What the command line uses (later the plugin and the
-page).
+"""A running lab: found, asked, changed and removed. What the command line and the pytest plugin
+use (later the page).
 """
 
 from __future__ import annotations

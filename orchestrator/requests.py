@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -13,6 +14,9 @@ from orchestrator.errors import DaemonError, LabError
 from orchestrator.wire import Channel, Frame, Message, read_frame, to_error
 
 OnPart = Callable[[Message, bytes], None]
+_UNDER_WAY = 512  # requests of many calls at once: fewer than a channel takes
+_MOST_CALLS = 1000  # of one request, agent/many.py
+_MOST_TEXT = 768 << 10  # characters of them, as JSON: less than AGENT_MAX_JSON
 
 
 class Pending:
@@ -37,6 +41,14 @@ class Pending:
         """More input of it."""
         self._requests.feed(self.number, data, more)
 
+    def settle(self, message: Message, data: bytes) -> None:
+        """Its answer has come."""
+        if "error" in message:
+            self.future.set_exception(to_error(message["error"]))
+        else:
+            value = message.get("ok")
+            self.future.set_result(Frame(value if isinstance(value, dict) else {}, data))
+
 
 class Requests:
     """The channel's user from now on: nobody else may ask on it. `close` ends what is under way."""
@@ -46,6 +58,7 @@ class Requests:
         self._lock = threading.Lock()
         self._pending: dict[int, Pending] = {}
         self._gone: LabError | None = None
+        self._room = threading.Semaphore(_UNDER_WAY)
         self._thread = threading.Thread(target=self._read, name="requests", daemon=True)
         self._thread.start()
 
@@ -58,6 +71,39 @@ class Requests:
             pending.number = self._channel.ask(op, data, **arguments)
             self._pending[pending.number] = pending
         return pending
+
+    def begin_calls(self, calls: Iterable[Message], **arguments: Any) -> list[Pending]:
+        """Send many calls of a host's agent in few requests, and wait for none of them."""
+        pending: list[Pending] = []
+        for group in _groups(calls):
+            self._room.acquire()
+            if len(group) == 1:
+                whole = self.begin("call", call=group[0], **arguments)
+                pending.append(whole)
+            else:
+                several, whole = self._begin_group(group, arguments)
+                pending += several
+            whole.future.add_done_callback(lambda _: self._room.release())
+        return pending
+
+    def _begin_group(self, group: list[Message], arguments: dict[str, Any]) -> tuple[list[Pending], Pending]:
+        several = [Pending(self, None) for _ in group]
+
+        def take(message: Message, data: bytes) -> None:
+            at = 0
+            for place, answer, size in message["answers"]:
+                several[place].settle(answer, data[at : at + size])
+                at += size
+
+        def end(whole: Future[Frame]) -> None:
+            error = whole.exception() or DaemonError("the daemon ended an answer early")
+            for one in several:
+                if not one.done:
+                    one.future.set_exception(error)
+
+        whole = self.begin("calls", on_part=take, calls=group, **arguments)
+        whole.future.add_done_callback(end)
+        return several, whole
 
     def call(self, op: str, data: bytes = b"", **arguments: Any) -> Message:
         """A request, and the value of its answer."""
@@ -98,11 +144,8 @@ class Requests:
         if "part" in message:
             if pending.on_part is not None:
                 pending.on_part(message["part"], data)
-        elif "error" in message:
-            pending.future.set_exception(to_error(message["error"]))
         else:
-            value = message.get("ok")
-            pending.future.set_result(Frame(value if isinstance(value, dict) else {}, data))
+            pending.settle(message, data)
 
     def _end(self, error: LabError) -> None:
         with self._lock:
@@ -110,3 +153,18 @@ class Requests:
             left, self._pending = list(self._pending.values()), {}
         for pending in left:
             pending.future.set_exception(error)
+
+
+def _groups(calls: Iterable[Message]) -> Iterator[list[Message]]:
+    """As many of them as go into one request."""
+    group: list[Message] = []
+    room = _MOST_TEXT
+    for call in calls:
+        size = len(json.dumps(call))
+        if group and (size > room or len(group) >= _MOST_CALLS):
+            yield group
+            group, room = [], _MOST_TEXT
+        group.append(call)
+        room -= size
+    if group:
+        yield group

@@ -55,6 +55,9 @@ class Call:
         self._place: Descriptor | None = None  # where it stands in line
         self._clock: Timer | None = None  # of a Pause
         self._timer = calls.loop.after(self._seconds(), self._timed_out)
+        self._label = self.ask.get("label")
+        if self._label is not None:
+            calls.labelled.setdefault(self._label, set()).add(self)
         request.on_cancel = self._end
 
     def start(self, steps: Steps | None) -> None:
@@ -142,12 +145,21 @@ class Call:
             self._end()
             self.request.error(error)
 
+    def interrupt(self) -> None:
+        """As a signal does it to a call that waits: it ends with what it has, and EINTR (signal(7))."""
+        self._finish(errno.EINTR)
+
     def _timed_out(self) -> None:
         self.more["timed_out"] = True
         self._finish(self.blocked)
 
     def _end(self) -> None:
+        """Nothing more will come of it."""
         self._timer.cancel()
+        same = self.calls.labelled.get(self._label, set())
+        same.discard(self)
+        if not same:
+            self.calls.labelled.pop(self._label, None)
         if self._clock:
             self._clock.cancel()
         if self._place:

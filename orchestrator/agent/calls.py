@@ -30,6 +30,7 @@ class Calls:
         self.descriptors = descriptors
         self.host = host  # its name in the lab
         self.forks = Forks(loop)
+        self.labelled: dict[object, set[Call]] = {}  # those under way that can be interrupted
 
     def handle(self, request: Request) -> None:
         """Begin the call that this request asks for."""
@@ -172,6 +173,16 @@ def _kill(call: Call) -> None:
     call.result = call.calls.forks.kill(str(call.ask["child"]))
 
 
+def _interrupt(call: Call) -> None:
+    """End the calls of that label which still wait; their answers go out before this one's."""
+    waiting = tuple(call.calls.labelled.get(call.ask["of"], ()))
+    for one in waiting:
+        one.interrupt()
+    for one in waiting:
+        one.request.flush()
+    call.result = len(waiting)
+
+
 def _poll(call: Call) -> None:
     """poll(2) at once; what TLS has decrypted already can be read too."""
     descriptor = call.existing()
@@ -206,4 +217,5 @@ VERBS: dict[str, Callable[[Call], Steps | None]] = {
     "kill": _kill,
     "poll": _poll,
     "list": _list,
+    "interrupt": _interrupt,
 }

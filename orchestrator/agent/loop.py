@@ -39,6 +39,7 @@ class Agent:
         self._execs = Execs(self.loop, before_exec)
         self.ops: dict[str, Callable[[Request], object]] = {
             "call": self._scopes.handle,
+            "calls": self._scopes.handle,
             "release": self._scopes.release,
             "listen": lambda request: request.ok(self._listeners.set(_wanted(request, "listen"))),
             "connect": self._connect,

@@ -62,6 +62,9 @@ class Request:
         """The answer is an error."""
         self._end({"id": self.id, "error": wire.error_message(as_agent_error(error))}, b"")
 
+    def flush(self) -> None:
+        """Send answers that wait for others (agent/many.py); here none does."""
+
     def receive(self, message: wire.Message, data: bytes) -> None:
         """Credit, input, or the end of interest, as they came over the channel."""
         if "cancel" in message:

@@ -12,11 +12,20 @@ from collections.abc import Callable
 from orchestrator import errors
 from orchestrator.agent import sockets
 from orchestrator.agent.calls import Calls
+from orchestrator.agent.many import Many
 from orchestrator.agent.poll import Loop
 from orchestrator.agent.requests import Request
 from orchestrator.agent.sockets import Descriptors
 
 _FEW = 64  # requests that are remembered without asking which of them have been answered
+
+
+def begin(calls: Calls, request: Request) -> None:
+    """Begin the call that this request asks for, or all of them."""
+    if request.message.get("op") == "calls":
+        Many(calls, request)
+    else:
+        calls.handle(request)
 
 
 class Scope:
@@ -30,8 +39,8 @@ class Scope:
         self._many = _FEW
 
     def handle(self, request: Request) -> None:
-        """Begin a call."""
-        self._calls.handle(request)
+        """Begin a call, or many."""
+        begin(self._calls, request)
         if not request.open:
             return
         self._under_way.append(request)
@@ -71,7 +80,7 @@ class Scopes:
         """Begin a call in the scope that it names."""
         number = request.message.get("scope")
         if number is None:
-            return self._calls.handle(request)
+            return begin(self._calls, request)
         if number not in self._by_number:
             self._by_number[number] = Scope(self._loop, self._host, self._shared.on_close)
         self._by_number[number].handle(request)

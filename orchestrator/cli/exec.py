@@ -8,7 +8,22 @@ from orchestrator.cli.ending import say
 from orchestrator.cli.naming import complete_hosts, find, lab_options
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+class Exec(click.Command):
+    """Options stand before the host, or between it and `--`; the rest is the command's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Of click.Command."""
+        words = self.make_parser(ctx).parse_args(list(args))[0].get("argv")
+        first = words[0] if isinstance(words, tuple) and words else ""
+        ctx.allow_interspersed_args = first[:1] == "-" and first != "--"
+        return super().parse_args(ctx, args)
+
+
+@click.command(
+    "exec",
+    cls=Exec,
+    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
+)
 @lab_options
 @click.option(
     "-t/-T",
@@ -25,6 +40,7 @@ def command(name: str | None, path: str | None, tty: bool | None, host: str, arg
 
     \b
     lab exec alice -- ip route
+    lab exec alice --lab first-connection -- ip route
     lab exec web -- sh -c 'cat > /tmp/in' < file
     """
     from orchestrator import terminal

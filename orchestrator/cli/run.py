@@ -40,7 +40,7 @@ STDOUT = "-"
     shell_complete=complete_labs,
     help="Another name of the lab than the file's",
 )
-@click.option("--step", is_flag=True, help="Wait for a key before each step")
+@click.option("--step", is_flag=True, help="Show each step and wait for a key before it")
 @click.option("--repeat", type=click.IntRange(1), metavar="N", default=1, help="Run so many times over")
 @click.option("--until-fail", is_flag=True, help="Again and again (or N times) until one does not pass")
 @click.option(
@@ -59,12 +59,19 @@ def command(
 
     The lab is brought up where it is not running, and stays. Exit: 0 all passed, 1 an expectation failed,
     3 the infrastructure failed, 4 a verdict is unknown; of several 3 before 1 before 4.
+
+    With `--step` each step is shown; Enter (or space) performs it, `c` all that follow, `q` ends the run:
+    what was opened is closed, cleanup steps are done, and what was not judged is unknown. Steps side by side
+    begin together. The `within` of an expectation counts from when it is begun, not from when it was shown;
+    but a step that was left running (`&`) has its `timeout` also while a key is waited for.
     """
     from orchestrator.cli.up import confirm_internet, read
     from orchestrator.runs import choose
 
     if chosen["html_path"]:
         raise UsageError("--html: not supported yet")
+    if chosen["step"] and chosen["quiet"]:
+        raise UsageError("--step shows every step, and --quiet none")
     if chosen["json_path"] == STDOUT and chosen["junit_path"] == STDOUT:
         raise UsageError("--json and --junit cannot both go to stdout")
     topology = read(path or DEFAULT_FILE, lab_name)
@@ -88,7 +95,7 @@ class _Run:
         """Bring the lab up, run, write what is asked for."""
         from orchestrator.bringup import up
         from orchestrator.cli.progress import shown
-        from orchestrator.cli.told import Told
+        from orchestrator.cli.told import Quit, Told
         from orchestrator.runs import Runner
 
         self._check_files()
@@ -105,6 +112,8 @@ class _Run:
             runner = Runner(lab, told, watch=not self.quiet, say=say)
             try:
                 self._all(runner, scenarios)
+            except Quit:
+                pass  # it is cleaned up, and told of in the record
             finally:
                 code = self._finish(runner, told)
                 if self.chosen["down"]:
@@ -114,7 +123,7 @@ class _Run:
     @property
     def quiet(self) -> bool:
         """Nobody reads along: rows that change are not looked for."""
-        return bool(self.chosen["quiet"]) or self.to_stdout
+        return bool(self.chosen["quiet"]) or (self.to_stdout and not self.chosen["step"])
 
     def _all(self, runner: Runner, scenarios: list[Scenario]) -> None:
         times, until_fail = int(str(self.chosen["repeat"])), bool(self.chosen["until_fail"])

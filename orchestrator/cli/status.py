@@ -78,9 +78,9 @@ def how(state: dict[str, Any]) -> tuple[str, str, str, str]:
     """Columns STATE, LISTENS, CONNECTED and PROGRAM of one host."""
     ports = " ".join(map(str, sorted({one.get("port", 0) for one in state.get("listening", [])})))
     programs = ", ".join(program(one) for one in state.get("programs", []))
-    alive = "paused" if state.get("paused") else "up"
+    alive, gone = "paused" if state.get("paused") else "up", "off" if state.get("off") else "gone"
     return (
-        alive if state.get("alive") else "gone",
+        alive if state.get("alive") else gone,
         ports or "-",
         str(state.get("connected") or "-"),
         programs or "-",

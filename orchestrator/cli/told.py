@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from orchestrator.cli import keys
 from orchestrator.model.runs import ExpectationRecord, Part, RunRecord, ScenarioRecord, StepRecord
 from orchestrator.model.steps import Expectation, Note, Parallel, Repeat, Scenario, Step
 from orchestrator.report import scenarios as report
-from orchestrator.report.layout import style_for
+from orchestrator.report.layout import paint, style_for
+
+
+class Quit(BaseException):
+    """A key has ended the run: it unwinds as Ctrl-C does, so that all is cleaned up."""
 
 
 class Told:
@@ -22,6 +26,9 @@ class Told:
         self._stream, self._step, self._quiet = stream, step, quiet
         self._style = style_for(stream.isatty(), shutil.get_terminal_size().columns, os.environ)
         self._part: Part = "steps"
+        self._announced: Step | None = None  # its words stand on the screen already
+        self._explained = False
+        self._beside: set[int] = set()  # steps inside a `parallel`: it was waited for before all of them
 
     def scenario_begins(self, scenario: Scenario) -> None:
         """Its heading."""
@@ -34,18 +41,18 @@ class Told:
         if part != self._part and not self._quiet:
             self._tell([f" {part}:"])
         self._part = part
-        if self._step and not isinstance(step, Parallel | Repeat):
+        if self._step and not isinstance(step, Repeat | Note) and id(step) not in self._beside:
             self._wait_for_key(step)
 
     def step_ended(self, step: Step, record: StepRecord) -> None:
         """What came of it."""
         if not self._quiet or record.verdict != "pass":
-            self._tell(report.step(record, self._style))
+            self._tell(report.step(record, self._style, said=not self._is_announced(step)))
 
     def judged(self, step: Expectation, record: ExpectationRecord) -> None:
         """The verdict."""
         if not self._quiet or record.verdict != "pass":
-            self._tell(report.expectation(record, self._style))
+            self._tell(report.expectation(record, self._style, said=not self._is_announced(step)))
 
     def noted(self, step: Note) -> None:
         """Words of the file."""
@@ -63,14 +70,38 @@ class Told:
             self._tell([f"kept in {folder}"])
 
     def _wait_for_key(self, step: Step) -> None:
-        """Enter goes on; the end of the input ends the waiting for good."""
-        self._stream.write(f"  {step.text}  [Enter] ")
+        """Show the step and wait. Raises Quit. If the waiting ends but by going on, it ends for good."""
+        self._announced = step
+        self._beside |= {id(one) for one in _inside(step)}
+        asks, self._step = self._step, False
+        key = keys.ask(lambda: self._announce(step))
+        self._tell([""])
+        if key == "quit":
+            raise Quit("ended by a key")
+        self._step = asks and key == "on"
+
+    def _is_announced(self, step: Step) -> bool:
+        """Whether its words stand just above; what comes of it later (`&`) needs them again."""
+        announced, self._announced = self._announced, None
+        return step is announced
+
+    def _announce(self, step: Step) -> None:
+        if not self._explained:
+            self._tell([paint(f"  {keys.LEGEND}", "dim", self._style)])
+        self._explained = True
+        *lines, last = report.to_come(step, self._style)
+        self._tell(lines)
+        self._stream.write(f"{last}  {paint('[Enter]', 'dim', self._style)} ")
         self._stream.flush()
-        if not sys.stdin.readline():
-            self._step = False
-            self._stream.write("\n")
 
     def _tell(self, lines: Iterable[str]) -> None:
         for line in lines:
             self._stream.write(line + "\n")
         self._stream.flush()
+
+
+def _inside(step: Step) -> Iterator[Step]:
+    """The steps of a `parallel`, at any depth."""
+    for one in step.steps if isinstance(step, Parallel | Repeat) else ():
+        yield one
+        yield from _inside(one)

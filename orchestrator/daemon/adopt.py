@@ -11,17 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import errors
-from orchestrator.daemon import (
-    bridge,
-    closed,
-    enter,
-    netlink,
-    process,
-    settle,
-    sysc,
-    within,
-    zygote,
-)
+from orchestrator.daemon import bridge, closed, enter, netlink, process, settle, sysc, within, zygote
 from orchestrator.daemon.maker import Made, Spec, Start
 
 _PATIENCE = 60.0  # seconds without any host becoming ready

@@ -136,6 +136,31 @@ async def ask_state(host: Host, seconds: float) -> wire.Message:
     return stated((await host.link.call("state", seconds)).message)
 
 
+class Answers:
+    """The answers of many calls (agent/many.py), each of the form that clients rely on, and each once."""
+
+    def __init__(self, count: int) -> None:
+        self._left = set(range(count))
+
+    def checked(self, part: wire.Frame) -> wire.Message:
+        """The part's message. Raises ProtocolError."""
+        try:
+            sizes = [size for _, _, size in part.message["answers"]]
+            if any(type(size) is not int or size < 0 for size in sizes) or sum(sizes) != len(part.data):
+                raise ValueError
+            return {"answers": [self._entry(*entry) for entry in part.message["answers"]]}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise errors.ProtocolError("answers that cannot be read") from None
+
+    def _entry(self, place: int, answer: wire.Message, size: int) -> list[Any]:
+        self._left.remove(place)
+        if "error" in answer:
+            return [place, {"error": wire.error_message(_agents_error(answer["error"]))}, size]
+        if not isinstance(answer["ok"], dict):
+            raise TypeError
+        return [place, {"ok": answer["ok"]}, size]
+
+
 def _stream_only(message: wire.Message) -> wire.Message:
     return {"stream": message["stream"]} if "stream" in message else {}
 
@@ -157,6 +182,7 @@ class AgentLink(asyncio.Protocol):
         self._last = 0
         self._transport: asyncio.Transport | None = None
         self.why_gone = ""
+        self.gone = asyncio.Event()
         self.why_silent = ""  # not gone, and yet it will not answer
         self._late = 0  # bytes that may still come for requests that were cancelled
 
@@ -185,10 +211,14 @@ class AgentLink(asyncio.Protocol):
         try:
             return await asyncio.wait_for(exchange.answer(), seconds)
         except TimeoutError:
-            why = f": {self.why_silent}" if self.why_silent else ""
-            raise errors.AgentGone(f"the agent of {self._name} does not answer{why}") from None
+            raise self.silent() from None
         finally:
             exchange.cancel()
+
+    def silent(self) -> errors.AgentGone:
+        """That it has not answered in time."""
+        why = f": {self.why_silent}" if self.why_silent else ""
+        return errors.AgentGone(f"the agent of {self._name} does not answer{why}")
 
     def send(self, message: wire.Message, data: bytes = b"") -> None:
         """Send a frame, if there is still someone to read it. Raises AgentError for one beyond its bounds."""
@@ -228,6 +258,7 @@ class AgentLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Of asyncio.Protocol."""
         self._transport = None
+        self.gone.set()
         hint = self.why_gone or "`lab restart` helps"
         for exchange in list(self._exchanges.values()):
             exchange.settle(errors.AgentGone(f"the agent of {self._name} is gone", hint))
@@ -262,9 +293,9 @@ class Host:
         self.spec: Spec = made.spec
         self.proc = os.open(f"/proc/{made.pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.netns = os.stat("ns/net", dir_fd=self.proc).st_ino
-        self.pidns = processes.namespace_of(self.proc)
         self.masquerades = False
         self.pause: Pause | None = None
+        self.off = False  # its power was cut: it is known that nothing of it is left
 
     @property
     def name(self) -> str:

@@ -101,6 +101,11 @@ def up(index: int) -> Request:
     return Request(_NEWLINK, 0, _link(index, IFF_UP), f"link {index}")
 
 
+def down(index: int) -> Request:
+    """Set a link down: from now on nothing goes out by it, and what was routed by it is dropped."""
+    return Request(_NEWLINK, 0, struct.pack("=BxHiII", 0, 0, index, 0, IFF_UP), f"link {index}")
+
+
 def delete(index: int) -> Request:
     """Remove a link."""
     return Request(_DELLINK, 0, _link(index), f"link {index}")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator import errors, wire
-from orchestrator.daemon import diag, holders, translate
+from orchestrator.daemon import diag, holders, sockstat, translate
 from orchestrator.daemon.hosts import Host
 from orchestrator.daemon.incarnations import Incarnations
 
@@ -39,7 +39,9 @@ class Part:
             "holders": self.held.records(),
             "known": self.known,
         }
-        head = {"host": self.host.name, "began": self.began, "ended": self.ended, "netns": self.host.netns}
+        off = self.host.off
+        head = {"host": self.host.name, "began": self.began, "ended": self.ended, "off": off}
+        head |= {"netns": 0 if off else self.host.netns}
         sizes = {name: len(data) for name, data in sections.items()}
         more = {"sizes": sizes, "processes": self.held.processes, "translations": self.translations}
         return {**head, **more}, list(sections.values())
@@ -66,7 +68,8 @@ def take(hosts: Sequence[Host], want_holders: bool, incarnations: Incarnations) 
         else:
             taken.parts.append(part)
     if want_holders:
-        taken.unread = holders.walk({part.host.netns: part.held for part in taken.parts})
+        running = [part for part in taken.parts if not part.host.off]
+        taken.unread = holders.walk({part.host.netns: part.held for part in running})
     taken.ended = time.monotonic()
     for part in taken.parts:
         part.known = incarnations.known(diag.cookies(part.diag)) if part.diag else b""
@@ -76,9 +79,13 @@ def take(hosts: Sequence[Host], want_holders: bool, incarnations: Incarnations) 
 def _tables(host: Host) -> Part | None:
     """None where the host has ended: its /proc/PID, held open, is nobody else's."""
     part = Part(host, began=time.monotonic())
+    if host.off:
+        part.ended = part.began
+        return part  # no kernel, no sockets
     try:
-        part.tcp = read(host, "net/tcp")
-        part.tcp6 = read(host, "net/tcp6", optional=True)
+        has = sockstat.tables(read(host, "net/sockstat"), read(host, "net/sockstat6", optional=True))
+        part.tcp = read(host, "net/tcp") if has.tcp else b""
+        part.tcp6 = read(host, "net/tcp6", optional=True) if has.tcp6 else b""
     except OSError:
         return None
     if host.made.diag is not None and _any(part):

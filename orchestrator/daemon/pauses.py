@@ -35,7 +35,7 @@ class Pauses:
         self._paused[host] = None
         host.set_pause(pause)
         try:
-            await shielded(in_thread(partial(processes.stop_all, host.pidns, host.name, pause.stopped)))
+            await shielded(in_thread(partial(processes.stop_all, host.proc, host.name, pause.stopped)))
             if not pause.stopped:
                 raise errors.AgentError(f"nothing runs in host {host.name}")
         except errors.LabError:
@@ -62,6 +62,11 @@ class Pauses:
                     host.pause.clients.remove(client)
                     if not host.pause.clients:
                         await self._continue(host)
+
+    def forget(self, host: Host) -> None:
+        """It has ended, and needs not run on for that."""
+        self._paused.pop(host, None)
+        host.set_pause(None)
 
     def continue_all(self) -> None:
         """The daemon ends: nothing stays stopped."""

@@ -6,7 +6,9 @@ import ctypes
 import functools
 import os
 import resource
+from collections.abc import Mapping
 
+from orchestrator import errors
 from orchestrator.daemon import sysc
 
 
@@ -45,6 +47,23 @@ def raise_file_limit() -> None:
     """RLIMIT_NOFILE to its hard limit: a daemon holds a handful of descriptors for each host."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def set_sysctls(host: str, wanted: Mapping[str, str]) -> None:
+    """What the lab file wants of a host's network namespace, in which this thread is. Raises EngineError."""
+    for name, value in wanted.items():
+        try:
+            set_sysctl(name.replace(".", "/"), value)
+        except OSError as error:
+            raise errors.EngineError(f"host {host}: sysctl {name}: {_why_not(error, value)}") from error
+
+
+def _why_not(error: OSError, value: str) -> str:
+    """Why a sysctl cannot be set. Of what all namespaces share a namespace has nothing, or nothing to write:
+    net/sysctl_net.c, ensure_safe_net_sysctl()."""
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return "a network namespace of this kernel has none of its own"
+    return f"the kernel does not take {value!r}: {error.strerror}"
 
 
 def set_sysctl(name: str, value: str, missing_ok: bool = False) -> None:

@@ -8,6 +8,7 @@ queues, retransmits and forwards while not one process of the host runs.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from orchestrator import errors
 
 STOP_SECONDS = 3.0  # until not one process runs; one that forks faster than it can be stopped is given up
+KILL_SECONDS = 10.0
 _MOMENT = 0.001  # seconds: a signal is taken when its process is next scheduled
 _AT_REST = frozenset("TtZX")  # proc_pid_stat(5): stopped, traced, dead
 _WAITS = frozenset(
@@ -30,24 +32,38 @@ class Process(NamedTuple):
     started: int
 
 
-def namespace_of(proc: int) -> int:
-    """The pid namespace (its inode) of the process whose /proc/PID is `proc`. Raises OSError."""
-    return os.stat("ns/pid", dir_fd=proc).st_ino
+def namespace_of(proc: int, name: str) -> int:
+    """The pid namespace (its inode) of host `name`, whose first process's /proc/PID is `proc`.
 
-
-def stop_all(namespace: int, name: str, stopped: dict[Process, None]) -> None:
-    """Stop every process of a pid namespace; returns when none runs. `stopped` takes those that ran.
-
-    Raises EngineError, with all of them continued, when that cannot be had within STOP_SECONDS.
+    Raises EngineError where that has ended, for its namespace's number may be another's by now, and for a
+    host without a namespace of its own, whose processes are among the daemon's.
     """
-    _refuse_own(namespace, name)
+    try:
+        namespace = os.stat("ns/pid", dir_fd=proc).st_ino
+    except OSError as error:
+        raise errors.EngineError(f"host {name} has ended", f"`lab restart {name}` helps") from error
+    if namespace == os.stat("/proc/self/ns/pid").st_ino:
+        raise errors.EngineError(f"the processes of host {name} are not apart from others")
+    return namespace
+
+
+def stop_all(proc: int, name: str, stopped: dict[Process, None]) -> None:
+    """Stop every process of a host (see `namespace_of`); returns when none runs.
+
+    `stopped` takes those that ran. Raises EngineError, with all of them continued, when that cannot be had
+    within STOP_SECONDS.
+    """
     deadline = time.monotonic() + STOP_SECONDS
-    while moving := [one for one, states in _members(namespace) if _moves(states, one in stopped)]:
+    while True:
+        members = list(_members(namespace_of(proc, name)))
+        moving = [one for one, states in members if _moves(states, one in stopped)]
+        if not moving and _inside(proc) == _inside(proc) == len(members):
+            return
         if time.monotonic() > deadline:
             continue_all(stopped)
             raise errors.EngineError(
-                f"host {name} does not come to rest: {len(moving)} of its processes still run",
-                "one that forks without end cannot be stopped",
+                f"host {name} does not come to rest: {len(moving) or 'some'} of its processes still run",
+                "what forks faster than it can be stopped cannot be paused",
             )
         for one in moving:
             if (one in stopped or not _is_being_stopped(one)) and _send(one, signal.SIGSTOP):
@@ -60,10 +76,41 @@ def continue_all(processes: Iterable[Process]) -> int:
     return sum(_send(one, signal.SIGCONT) for one in sorted(processes, key=lambda one: -one.started))
 
 
-def _refuse_own(namespace: int, name: str) -> None:
-    """A host without a pid namespace of its own: its processes cannot be told from the daemon's."""
-    if namespace == os.stat("/proc/self/ns/pid").st_ino:
-        raise errors.EngineError(f"the processes of host {name} are not apart from others")
+def kill_first(proc: int, pid: int, name: str) -> None:
+    """End the first process of a host, whose /proc/PID is `proc`, and with it all (pid_namespaces(7)).
+
+    Returns when nothing of it is left; harmless where it has ended. Raises EngineError.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        namespace_of(proc, name)  # while that can be read, the number is still its own
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        ended = select.poll()
+        ended.register(pidfd, select.POLLIN)
+        if not ended.poll(KILL_SECONDS * 1000):
+            raise errors.EngineError(f"the processes of host {name} do not end", "`dmesg` may say why")
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)
+
+
+def _inside(proc: int) -> int:
+    """How many processes the host's own /proc lists, if all are at rest; -1 if one is not, or has just gone.
+
+    One that starts its successor and ends may be missed by any listing, but not by this one twice: who was
+    running at the first is at rest, or listed at the second, or has gone meanwhile. Nothing else than the
+    host's own processes can disturb it, as they do in the daemon's /proc.
+    """
+    folder = f"/proc/self/fd/{proc}/root/proc"
+    try:
+        pids = [entry for entry in os.listdir(folder) if entry.isdigit()]
+        return len(pids) if all(_states(f"{folder}/{pid}") <= _AT_REST | _WAITS for pid in pids) else -1
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
 
 
 def _moves(states: frozenset[str], told: bool) -> bool:
@@ -89,7 +136,7 @@ def _members(namespace: int) -> Iterator[tuple[Process, frozenset[str]]]:
         if entry.isdigit():
             try:
                 if os.stat(f"/proc/{entry}/ns/pid").st_ino == namespace:
-                    yield _process(entry), _states(entry)
+                    yield _process(entry), _states(f"/proc/{entry}")
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue  # it has ended, or is none of ours
 
@@ -98,8 +145,8 @@ def _process(pid: str) -> Process:
     return Process(int(pid), int(_fields(f"/proc/{pid}/stat")[19]))
 
 
-def _states(pid: str) -> frozenset[str]:
-    folder = f"/proc/{pid}/task"
+def _states(place: str) -> frozenset[str]:
+    folder = f"{place}/task"
     return frozenset(_fields(f"{folder}/{thread}/stat")[0].decode() for thread in os.listdir(folder))
 
 

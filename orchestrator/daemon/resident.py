@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from orchestrator import errors
 from orchestrator.agent import loop
 from orchestrator.daemon import netlink, roots, seccomp, sysc, zygote
-from orchestrator.daemon.process import set_sysctl
+from orchestrator.daemon.process import set_sysctl, set_sysctls
 from orchestrator.wire import Message
 
 _NAMESPACES = sysc.NEWNET | sysc.NEWUTS | sysc.NEWIPC | sysc.NEWNS | sysc.NEWCGROUP
@@ -60,6 +60,7 @@ def _become(message: Message) -> list[socket.socket]:
     _sysctls(message)
     _links(message, outside, inside)
     outside.close()
+    set_sysctls(message["name"], message["sysctls"])
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
     diag = socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
     sysc.capset(KEPT)  # and with it the last way out of the host: nothing in it can mount or enter
@@ -140,6 +141,7 @@ def request(
         "forward": spec["kind"] == "router",
         "six": any(link["six"] for link in links),
         "single": single,
+        "sysctls": spec.get("sysctls") or {},
     }
 
 

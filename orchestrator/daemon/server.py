@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import counters, nat, observe
+from orchestrator.daemon import counters, nat, observe, power
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
-from orchestrator.daemon.hosts import ANSWER_SECONDS, Host, Hosts, ask_state
+from orchestrator.daemon.hosts import ANSWER_SECONDS, Answers, Host, Hosts, ask_state
 from orchestrator.daemon.incarnations import Incarnations
 from orchestrator.daemon.maker import Made, Maker
 from orchestrator.daemon.pauses import Pauses
@@ -76,9 +76,11 @@ class Server:
             "down": self._down,
             "list": self._list_files,
             "call": self._call,
+            "calls": self._calls,
             "release": self._release,
             "pause": self._pause,
             "resume": self._resume,
+            "power_off": self._power_off,
             **dict.fromkeys(("listen", "connect", "start", "stop", "signal", "mkdir"), self._ask),
             **dict.fromkeys(sorted(_STREAMS), self._stream),
         }
@@ -186,7 +188,8 @@ class Server:
         return {}
 
     async def _configure(self, request: ClientRequest) -> wire.Message:
-        specs = request.message.get("hosts") or []
+        told = request.message.get("hosts") or []
+        specs = [spec for spec in told if not self._hosts.get(spec["name"]).off]  # a restart makes those anew
         hosts = [self._hosts.get(spec["name"]) for spec in specs]
         async with self._making:
             await shielded(in_thread(lambda: self._maker.configure(specs)))
@@ -203,10 +206,32 @@ class Server:
 
     async def _call(self, request: ClientRequest) -> wire.Frame:
         """A call of an agent, of the client's own scope or of none."""
+        host, op, arguments = self._scoped(request)
+        return await host.link.call(op, _patience(host, op, arguments), **arguments)
+
+    async def _calls(self, request: ClientRequest) -> wire.Frame:
+        """Many calls of an agent; their answers are parts, as they come."""
+        host, op, arguments = self._scoped(request)
+        seconds = max(_patience(host, "call", {"call": call}) for call in arguments["calls"])
+        exchange, answers = host.link.ask(op, **arguments), Answers(len(arguments["calls"]))
+        try:
+            async with asyncio.timeout(seconds):
+                async for part in exchange.parts():
+                    await request.part(answers.checked(part), part.data)
+                return await exchange.answer()
+        except TimeoutError:
+            raise host.link.silent() from None
+        except errors.ProtocolError as error:
+            host.link.cut(f"it was cut off: it sent {error.message}")
+            raise host.link.silent() from error
+        finally:
+            exchange.cancel()
+
+    def _scoped(self, request: ClientRequest) -> tuple[Host, str, wire.Message]:
         host, op, arguments = self._told(request)
         if request.message.get("scoped"):
             arguments["scope"] = self._belongings.enter(request.client.number, host)
-        return await host.link.call(op, _patience(host, op, arguments), **arguments)
+        return host, op, arguments
 
     async def _release(self, request: ClientRequest) -> wire.Message:
         return {"closed": await self._belongings.release(request.client.number)}
@@ -217,6 +242,13 @@ class Server:
 
     async def _resume(self, request: ClientRequest) -> wire.Message:
         return {"resumed": await self._pauses.resume(self._hosts.get(request.message.get("host")))}
+
+    async def _power_off(self, request: ClientRequest) -> wire.Message:
+        host = self._hosts.get(request.message.get("host"))
+        async with self._observing:
+            await power.cut(host)
+            self._pauses.forget(host)
+        return {}
 
     async def _ask(self, request: ClientRequest) -> wire.Frame:
         """One question, one answer; both in the agent's words."""
@@ -338,7 +370,8 @@ async def _describe(host: Host) -> wire.Message:
         state |= host.pause.state if host.pause else await ask_state(host, _STATE_SECONDS)
     except errors.AgentError as error:
         state["problem"] = error.message
-    return {**state, **about, "alive": host.link.alive, "paused": host.pause is not None}
+    how = {"alive": host.link.alive, "paused": host.pause is not None, "off": host.off}
+    return {**state, **about, **how}
 
 
 async def _write(host: Host, path: str, text: bytes) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from orchestrator import errors
 from orchestrator.daemon import netlink
-from orchestrator.daemon.process import set_sysctl
+from orchestrator.daemon.process import set_sysctl, set_sysctls
 
 Spec = Mapping[str, Any]
 _SIOCGIFADDR, _SIOCGIFNETMASK, _SIOCGIFHWADDR = 0x8915, 0x891B, 0x8927  # linux/sockios.h
@@ -48,6 +48,7 @@ def settle(spec: Spec, macs: Mapping[str, str]) -> None:
         set_routes(spec, route)
     finally:
         route.close()
+    set_sysctls(spec["name"], spec.get("sysctls") or {})
 
 
 def _links(spec: Spec, macs: Mapping[str, str]) -> Iterator[Link]:

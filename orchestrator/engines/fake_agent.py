@@ -56,6 +56,7 @@ class FakeAgent:
         self.released = False  # what was under way when its scope ended is over
         self.by_name: dict[str, Descriptor] = {}
         self.children: dict[str, int] = {}
+        self.labelled: dict[Any, list[Any]] = {}  # calls that can be interrupted
         self.listening: dict[tuple[str, int, bool], Descriptor] = {}
         self.accepted: dict[Socket, int] = {}  # by the listeners that accept by themselves → descriptor
         self.held: dict[Address, list[Descriptor]] = {}

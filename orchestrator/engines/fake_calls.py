@@ -25,7 +25,16 @@ def begin(agent: FakeAgent, call: Call) -> Steps:
     verb = _VERBS.get(str(call.ask.get("do")))
     if verb is None:
         raise AgentError(f"no call {call.ask.get('do')!r} is known", f"there are: {', '.join(_VERBS)}")
-    return verb(agent, call)
+    return _labelled(agent, call, verb(agent, call))
+
+
+def _labelled(agent: FakeAgent, call: Call, steps: Steps) -> Steps:
+    same = agent.labelled.setdefault(call.ask.get("label"), [])
+    same.append(call)
+    try:
+        yield from steps
+    finally:
+        same.remove(call)
 
 
 class Call:
@@ -39,13 +48,17 @@ class Call:
         self.more: dict[str, Any] = {}
         self.errno: str | None = None
         self.blocked = "EAGAIN"
+        self.interrupted = False
         self.began = time.monotonic()
         seconds = ask.get("timeout")
         self.deadline = self.began + (DEFAULT_TIMEOUT if seconds is None else float(seconds))
 
     @property
     def late(self) -> bool:
-        """Its time is over, or it is not to wait; noted for the answer."""
+        """Its time is over, it is not to wait, or it is interrupted; noted for the answer."""
+        if self.interrupted:
+            self.errno = "EINTR"
+            return True
         if self.ask.get("blocking") is False:
             self.errno = None if self.result else self.blocked
             return True
@@ -332,6 +345,14 @@ def _list(agent: FakeAgent, call: Call) -> Steps:
     return iter(())
 
 
+def _interrupt(agent: FakeAgent, call: Call) -> Steps:
+    waiting = list(agent.labelled.get(call.ask["of"], ()))
+    for one in waiting:
+        one.interrupted = True
+    call.result = len(waiting)
+    yield  # theirs are answered first
+
+
 _VERBS: dict[str, Callable[[FakeAgent, Call], Steps]] = {
     "socket": _socket,
     "bind": _bind,
@@ -352,4 +373,5 @@ _VERBS: dict[str, Callable[[FakeAgent, Call], Steps]] = {
     "http": _http,
     "poll": _poll,
     "list": _list,
+    "interrupt": _interrupt,
 }

@@ -12,11 +12,11 @@ from typing import Any
 from orchestrator import wire
 from orchestrator.engines import fake_tables
 from orchestrator.engines.fake_calls import Call, begin
-from orchestrator.engines.fake_files import File
+from orchestrator.engines.fake_files import File, hosts_file, pieces, tail_start
 from orchestrator.engines.fake_host import FakeHost
 from orchestrator.engines.fake_network import Network, Spec
 from orchestrator.engines.fake_programs import Program, check, lacks
-from orchestrator.engines.fake_session import Asked, Session, Steps
+from orchestrator.engines.fake_session import Asked, Session, Steps, ended
 from orchestrator.engines.fake_tcp import Tcp
 from orchestrator.errors import AgentError, DaemonError, LabError
 from orchestrator.model.plan import LabKey
@@ -115,19 +115,19 @@ class FakeDaemon:
 
     def _host(self, asked: Asked) -> FakeHost:
         """For what may take as long as it likes."""
-        host = self._named(asked["host"])
+        host = _on(self._named(asked["host"]))
         if host.paused:
             raise AgentError(f"host {host.node.name} is paused", "it answers when it is resumed")
         return host
 
     def _answering(self, asked: Asked, deadline: float) -> Generator[None, None, FakeHost]:
         """The host, when its agent can answer."""
-        host = self._named(asked["host"])
+        host = _on(self._named(asked["host"]))
         while host.paused:
             if time.monotonic() > deadline:
                 raise AgentError(f"the agent of {host.node.name} does not answer: the host is paused")
             yield
-        return host
+        return _on(host)
 
     def _named(self, name: object) -> FakeHost:
         if not isinstance(name, str) or name not in self._hosts:
@@ -197,7 +197,8 @@ class FakeDaemon:
         names = asked.get("names", ())
         text = File(hosts_file(names), 0o644)
         for spec in asked.get("hosts", ()):
-            if host := self._hosts.get(spec["name"]):
+            host = self._hosts.get(spec["name"])
+            if host and not host.off:
                 host.configure(spec)
                 host.files.tree["/etc/hosts"] = text
         return {}
@@ -222,6 +223,22 @@ class FakeDaemon:
             yield from self._answering(asked, call.deadline + ANSWER_SECONDS)
         return wire.Frame(call.answer(), bytes(call.data))
 
+    def _calls(self, asked: Asked) -> Steps:
+        """Many calls; each answer is a part."""
+        base = {key: value for key, value in asked.message.items() if key != "calls"}
+        left = {
+            place: self._call(Asked(asked.session, wire.Frame({**base, "call": ask})))
+            for place, ask in enumerate(asked["calls"])
+        }
+        while left:
+            for place, steps in list(left.items()):
+                if (answer := ended(steps)) is not None:
+                    del left[place]
+                    asked.part({"answers": [[place, answer.message, len(answer.data)]]}, answer.data)
+            if left:
+                yield
+        return {}
+
     def _release(self, asked: Asked) -> Steps:
         yield from ()
         return {"closed": self._released(asked.session)}
@@ -231,11 +248,16 @@ class FakeDaemon:
 
     def _pause(self, asked: Asked) -> Steps:
         yield from ()
-        return {"paused": self._named(asked["host"]).pause(asked.session)}
+        return {"paused": _on(self._named(asked["host"])).pause(asked.session)}
 
     def _resume(self, asked: Asked) -> Steps:
         yield from ()
         return {"resumed": self._named(asked["host"]).resume()}
+
+    def _power_off(self, asked: Asked) -> Steps:
+        yield from ()
+        self._named(asked["host"]).power_off()
+        return {}
 
     def _listen(self, asked: Asked) -> Steps:
         host = yield from self._answering(asked, time.monotonic() + ANSWER_SECONDS)
@@ -304,7 +326,7 @@ class FakeDaemon:
         yield from ()
         file = self._host(asked).files.get(str(asked["path"]))
         asked.part({"size": len(file.data)})
-        for piece in _pieces(file.data):
+        for piece in pieces(file.data):
             asked.part({}, piece)
         return {"size": len(file.data), "mode": file.mode}
 
@@ -323,8 +345,8 @@ class FakeDaemon:
         sent: dict[str, int] = {}
         while True:
             for source, data in _sources(host, asked.get("paths", ())):
-                start = sent.get(source, _tail(data, asked.get("tail")))
-                for piece in _pieces(data[start:]):
+                start = sent.get(source, tail_start(data, asked.get("tail")))
+                for piece in pieces(data[start:]):
                     asked.part({"source": source}, piece)
                 sent[source] = len(data)
             if not asked.get("follow"):
@@ -342,19 +364,20 @@ class FakeDaemon:
 
     def _send_tables(self, asked: Asked, host: FakeHost) -> None:
         name, holders = host.node.name, bool(asked.get("holders"))
-        part, pieces = fake_tables.snapshot(name, host.stack, host.processes(), holders)
-        cookies = [record[-1] for record in fake_tables.DIAG.iter_unpack(pieces[2])]
-        pieces.append(b"".join(self._known[cookie] for cookie in cookies if cookie in self._known))
-        part["sizes"] = dict(zip(("tcp", "tcp6", "diag", "holders", "known"), map(len, pieces), strict=True))
-        asked.part({**part, "netns": host.netns}, b"".join(pieces))
+        part, tables = fake_tables.snapshot(name, host.stack, host.processes(), holders)
+        cookies = [record[-1] for record in fake_tables.DIAG.iter_unpack(tables[2])]
+        tables.append(b"".join(self._known[cookie] for cookie in cookies if cookie in self._known))
+        part["sizes"] = dict(zip(("tcp", "tcp6", "diag", "holders", "known"), map(len, tables), strict=True))
+        asked.part({**part, "netns": 0 if host.off else host.netns, "off": host.off}, b"".join(tables))
 
     def _counters(self, asked: Asked) -> Steps:
         """A model that sends no packets counts none: nothing is said, rather than 0."""
         yield from ()
-        for host in [self._named(name) for name in asked.get("hosts", list(self._hosts))]:
+        hosts = [self._named(name) for name in asked.get("hosts", list(self._hosts))]
+        for host in [one for one in hosts if not one.off]:
             sizes = dict.fromkeys(("netstat", "snmp", "snmp6"), 0)
             asked.part({"host": host.node.name, "at": time.monotonic(), "sizes": sizes})
-        return {"not_observed": []}
+        return {"not_observed": [one.node.name for one in hosts if one.off]}
 
     def _remember(self, asked: Asked) -> Steps:
         yield from ()
@@ -378,6 +401,7 @@ _OPS = (
         "_configure",
         "_hosts_",
         "_call",
+        "_calls",
     ),
     *(
         "_listen",
@@ -398,16 +422,23 @@ _OPS = (
     "_signal",
     "_pause",
     "_resume",
+    "_power_off",
 )
+
+
+def _on(host: FakeHost) -> FakeHost:
+    """Raises AgentError for one whose power was cut."""
+    if host.off:
+        name = host.node.name
+        raise AgentError(
+            f"the agent of {name} is gone", f"its power was cut; `lab restart {name}` brings it back"
+        )
+    return host
 
 
 def _raising(error: LabError) -> Steps:
     yield from ()
     raise error
-
-
-def _pieces(data: bytes) -> Iterable[bytes]:
-    return (data[at : at + wire.CHUNK] for at in range(0, len(data), wire.CHUNK))
 
 
 def _sources(host: FakeHost, paths: Sequence[str]) -> Iterable[tuple[str, bytes]]:
@@ -416,18 +447,3 @@ def _sources(host: FakeHost, paths: Sequence[str]) -> Iterable[tuple[str, bytes]
         found = host.files.tree.get(path)
         if found is not None:
             yield path, found.data
-
-
-def _tail(data: bytes, lines: int | None) -> int:
-    """Where the last `lines` lines begin; None: at the beginning."""
-    if lines is None:
-        return 0
-    kept = data.splitlines(keepends=True)[-lines:] if lines > 0 else []
-    return len(data) - sum(map(len, kept))
-
-
-def hosts_file(names: Sequence[Sequence[Any]]) -> bytes:
-    """/etc/hosts: loopback, then every name of the lab."""
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    lines += [f"{address}\t{name}" for name, addresses in names for address in addresses]
-    return ("\n".join(lines) + "\n").encode()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator import wire
 from orchestrator.errors import PathError
 
 
@@ -88,3 +89,23 @@ def _normal(path: str) -> str:
     if not path.startswith("/") or "\0" in path:
         raise PathError(f"{path!r} is no absolute path")
     return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def pieces(data: bytes) -> Iterable[bytes]:
+    """What goes into one frame each."""
+    return (data[at : at + wire.CHUNK] for at in range(0, len(data), wire.CHUNK))
+
+
+def tail_start(data: bytes, lines: int | None) -> int:
+    """Where the last `lines` lines begin; None: at the beginning."""
+    if lines is None:
+        return 0
+    kept = data.splitlines(keepends=True)[-lines:] if lines > 0 else []
+    return len(data) - sum(map(len, kept))
+
+
+def hosts_file(names: Sequence[Sequence[Any]]) -> bytes:
+    """/etc/hosts: loopback, then every name of the lab."""
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    lines += [f"{address}\t{name}" for name, addresses in names for address in addresses]
+    return ("\n".join(lines) + "\n").encode()

@@ -32,6 +32,7 @@ class FakeHost:
         self.agent = self._new_agent()
         self._scopes: dict[Hashable, FakeAgent] = {}
         self._paused_by: set[Hashable] = set()
+        self.off = False
         self.files = Files()
         self.programs: dict[str, Program] = {}
         self.output: dict[str, bytearray] = {}
@@ -76,6 +77,16 @@ class FakeHost:
         if not self.paused:  # what came in meanwhile
             self._tcp.touched.update(one for there in self.stack.ports.values() for one in there)
 
+    def power_off(self) -> None:
+        """Gone, and nothing that was connected to it knows."""
+        if not self.off:
+            self.off = True
+            self._paused_by.clear()
+            self.programs.clear()
+            self._scopes.clear()
+            self.remove()
+            self.stack = Stack(self.node)
+
     def configure(self, spec: Spec) -> None:
         """Routes and NAT as this spec says."""
         self.spec = spec
@@ -84,6 +95,8 @@ class FakeHost:
 
     def remove(self) -> None:
         """Nothing of it is left."""
+        if self.stack.node not in self._tcp.stacks:
+            return
         self._network.discard(self.node)
         self._tcp.forget(self.stack)
 
@@ -124,18 +137,20 @@ class FakeHost:
 
     def processes(self) -> dict[int, str]:
         """pid → name, as `ps` would show it."""
+        if self.off:
+            return {}
         programs = {p.pid: os.path.basename(p.argv[0]) for p in self.programs.values() if p.alive}
         children = [pid for one in (self.agent, *self._scopes.values()) for pid in one.children.values()]
         return {AGENT: "agent", **dict.fromkeys(children, "agent"), **programs}
 
     def describe(self) -> dict[str, Any]:
         """As `hosts` answers."""
+        about = {"name": self.node.name, "kind": self.spec.get("kind", "host"), "pid": os.getpid()}
+        about |= {"alive": not self.off, "paused": self.paused, "off": self.off}
+        if self.off:
+            return {**about, "programs": [], "listening": [], "connected": 0}
         return {
-            "name": self.node.name,
-            "kind": self.spec.get("kind", "host"),
-            "pid": os.getpid(),
-            "alive": True,
-            "paused": self.paused,
+            **about,
             "programs": [program.describe(name) for name, program in self.programs.items()],
             "listening": self.agent.describe_listening(),
             "connected": self.agent.connected,

@@ -128,3 +128,14 @@ class Session:
             return
         message, data = answer if isinstance(answer, wire.Frame) else (answer, b"")
         self.send({"id": number, "ok": message}, data)
+
+
+def ended(steps: Steps) -> wire.Frame | None:
+    """Carry on one of many; what it answers at its end."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return wire.Frame({"ok": end.value.message}, end.value.data)
+    except (LabError, ValueError, TypeError, KeyError) as error:
+        return wire.Frame({"error": wire.error_message(error)})
+    return None

@@ -209,6 +209,10 @@ class Tcp:
         listeners = target.listening(*socket.peer)
         if old is not None and old.state == "TIME_WAIT" and listeners:
             target.drop(old)
+        elif old is not None and old.other is None and listeners:  # RFC 9293, 3.5.1: its peer has crashed
+            target.drop(old)
+            old.error = "ECONNRESET"
+            self.touched.add(old)
         elif old is not None or not listeners:
             return self._refuse(socket)
         listener = listeners[hash(seen) % len(listeners)]

@@ -72,6 +72,7 @@ class View:
         for one in tables:
             self.remembered.update(one.known)
         self.observed = {one.host for one in tables}
+        self.off = {one.host for one in tables if one.off}
 
     def listener(self, candidates: tuple[SocketEntry, ...], server: SocketEntry | None) -> Listener | None:
         """The listening socket that took a connection in, as rows show it."""
@@ -195,6 +196,8 @@ def _reason(
         return f"{other.address} is no host of this lab"
     if other.host not in view.observed:
         return f"{other.host} was not observed"
+    if other.host in view.off:
+        return f"{other.host} is off: its power was cut, and nobody was told"
     return roles.reason(entry, is_client, other.host, other.port, at_other)
 
 

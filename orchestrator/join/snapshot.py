@@ -29,13 +29,15 @@ TIME_WAIT, LISTEN = 6, 10  # include/net/tcp_states.h
 
 
 class HostTables(msgspec.Struct, frozen=True, kw_only=True):
-    """What one host's tables said. `known`: cookie to id, as the daemon remembers it."""
+    """What one host's tables said. `known`: cookie to id, as the daemon remembers it; `off`: there are no
+    tables, for its power was cut."""
 
     host: str
     entries: Sequence[SocketEntry] = ()
     translations: tuple[Translation, ...] = ()
     known: Mapping[int, int] = {}
     netns: int = 0
+    off: bool = False
     taken: Taken = Taken(began=0.0, ended=0.0)
 
 
@@ -82,6 +84,7 @@ def read_part(part: Mapping[str, Any], data: bytes, *, large: int = LARGE) -> Ho
         translations=tuple(_translation(host, item) for item in _list(host, part, "translations")),
         known=dict(KNOWN.iter_unpack(pieces.known)),
         netns=_whole(part.get("netns", 0)),
+        off=part.get("off") is True,
         taken=Taken(began=_number(host, part, "began"), ended=_number(host, part, "ended")),
     )
 

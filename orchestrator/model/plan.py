@@ -97,6 +97,7 @@ class PlannedHost(msgspec.Struct, frozen=True, kw_only=True):
     run: tuple[str, ...] = ()
     files: tuple[PlannedFile, ...] = ()
     env: dict[str, str] = {}
+    sysctls: dict[str, str] = {}  # {"net.ipv4.tcp_syncookies": "2"}
     logs: tuple[str, ...] = ()
     resources: Resources = Resources()
 

@@ -95,11 +95,6 @@ class Call(Written, frozen=True, kw_only=True, tag="call"):
     each: int = 0
 
     @property
-    def blocking(self) -> bool:
-        """Whether it waits; else it is over when it would have to, with EAGAIN or EINPROGRESS."""
-        return self.arguments.get("blocking", True) is not False
-
-    @property
     def count(self) -> int:
         """How many calls of the agent it is."""
         return self.each or self.times
@@ -110,9 +105,7 @@ class Call(Written, frozen=True, kw_only=True, tag="call"):
         `resolve(HOST, NAME)` gives the address that a name of the lab has, as seen from a host; addresses
         do not come to it.
         """
-        arguments = {name: value for name, value in self.arguments.items() if name != "blocking"}
-        seconds = self.timeout if self.blocking else 0.0
-        shared: dict[str, Any] = {"do": self.verb, **arguments, "timeout": seconds}
+        shared: dict[str, Any] = {"do": self.verb, **self.arguments, "timeout": self.timeout}
         if self.target is not None:
             shared |= {"address": self._address(self.target.host, resolve), "port": self.target.port}
             if self.verb == "connect" and not self._literal(self.target.host):

@@ -83,6 +83,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     image: str | None = None
     files: tuple[FileCopy, ...] = ()
     env: dict[str, str] = {}
+    sysctls: dict[str, str] = {}  # {"net.ipv4.tcp_syncookies": "2"}
     logs: tuple[str, ...] = ()
     resources: Resources = Resources()
 

@@ -108,6 +108,7 @@ def _host(
         run=host.run,
         files=planned(host, contents),
         env=host.env,
+        sysctls=host.sysctls,
         logs=host.logs,
         resources=host.resources,
     )

@@ -44,6 +44,8 @@ def _host(host: PlannedHost) -> Iterator[str]:
         yield f"nat {host.nat}"
     if host.image:
         yield f"image {host.image}"
+    if host.sysctls:
+        yield "sysctls " + ", ".join(f"{name}={value}" for name, value in host.sysctls.items())
     if host.files:
         yield "files " + ", ".join(one.target for one in host.files)
     if host.run:

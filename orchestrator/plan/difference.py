@@ -8,7 +8,7 @@ from typing import Literal
 from orchestrator.model.plan import Change, Plan, PlannedFile, PlannedHost, PlannedNetwork
 
 # What cannot be changed in a host that runs: it is made anew.
-_FIXED = ("kind", "interfaces", "image", "env", "resources")
+_FIXED = ("kind", "interfaces", "image", "env", "sysctls", "resources")
 WITH_IMAGES = ("docker",)  # engines whose hosts are of the file's image, and may have a program by it
 _FIXED_NETWORK = ("subnet", "subnet6", "internet", "gateway")
 

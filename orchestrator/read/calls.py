@@ -23,7 +23,7 @@ from orchestrator.read.verbs import GRAMMARS, RUN, WAIT, Said
 from orchestrator.read.vocabulary import ERRORS
 from orchestrator.read.words import Word
 
-_DROPPED_IF_IT_FAILS = (
+DROPPED_IF_IT_FAILS = (
     "socket",
     "listen",
     "accept",
@@ -315,7 +315,7 @@ class CallReader:
 
     def _follow(self, said: Said, call: Call, makes: str, first: Opened | None, name: str) -> None:
         """What is open, and what it is, after this call."""
-        if makes and not (call.fails and call.verb in _DROPPED_IF_IT_FAILS):
+        if makes and not (call.fails and call.verb in DROPPED_IF_IT_FAILS):
             size = call.each or (call.times if call.times > 1 else 0)
             server = call.verb == "accept" or (call.verb == "dup" and first is not None and first.server)
             kind = first.kind if makes == "copy" and first is not None else makes

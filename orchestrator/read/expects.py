@@ -35,9 +35,9 @@ from orchestrator.read.words import Reading, Word
 
 NONE = "none"
 _TIMES = ("within", "for")
-_STATES = frozenset(STATES.values()) - {"LISTEN"}
-_STATUSES = ("joined", "client-only", "server-only", "in-transition", "external")
-_ROLES_BY = ("listener", "handshake", "port", "unknown")
+CONNECTION_STATES = frozenset(STATES.values()) - {"LISTEN"}
+STATUSES = ("joined", "client-only", "server-only", "in-transition", "external")
+ROLES_BY = ("listener", "handshake", "port", "unknown")
 
 ReadTest = Callable[[Word, Findings], Test | None]
 
@@ -129,15 +129,15 @@ _END: dict[str, ReadTest] = {
     "peer_address": _address,
     "peer_port": _number,
 }
-_STATE = _words("state", _STATES)
+_STATE = _words("state", CONNECTION_STATES)
 FIELDS: dict[str, dict[str, ReadTest]] = {
     "connection": {
         "client": _STATE,
         "server": _STATE,
         **{f"{end}.{name}": read for end in ("client", "server") for name, read in _END.items()},
-        "status": _words("status", _STATUSES),
+        "status": _words("status", STATUSES),
         "accepted": _flag,
-        "roles_by": _words("way to know", _ROLES_BY),
+        "roles_by": _words("way to know", ROLES_BY),
         "via": _text,
         "count": _number,
     },
@@ -176,6 +176,7 @@ class ExpectReader:
         self.people = calls.people
         self.reading = reading
         self.findings = reading.findings
+        self.within = DEFAULT_WITHIN  # seconds of an expectation that gives none
 
     def expectation(self, key: Scalar, record: Mapping) -> Expectation | None:
         """The expectation. None after a diagnostic."""
@@ -247,7 +248,7 @@ class ExpectReader:
             self.findings.add(
                 words["for"][0], text, "write two, the first with `within`, the second with `for`"
             )
-        return seconds.get("within") or DEFAULT_WITHIN, seconds.get("for")
+        return seconds.get("within") or self.within, seconds.get("for")
 
     def _countable(self, kind: Kind, subject: Subject, words: dict[str, tuple[Scalar, Word]]) -> None:
         if kind == "connection" and "count" in words and isinstance(subject, ByName) and not subject.each:

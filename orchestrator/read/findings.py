@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orchestrator.errors import TopologyError
 
@@ -30,12 +30,20 @@ def shown(text: str) -> str:
     return "`" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short) + "`"
 
 
+class Found(NamedTuple):
+    """One thing that is wrong, and where."""
+
+    line: int
+    column: int
+    text: str
+
+
 class Findings:
     """The diagnostics of one file, in the order of their places."""
 
     def __init__(self, path: str) -> None:
         self.path = shown(path)[1:-1] if len(path) <= LONGEST_SHOWN else _harmless(path)
-        self._found: dict[tuple[int, int, str], None] = {}
+        self._found: dict[Found, None] = {}
         self._lines: set[int] = set()
         self._left_out = 0
         self._compared = 0
@@ -49,7 +57,7 @@ class Findings:
         if len(self._found) >= MOST_SHOWN:
             self._left_out += 1
             return
-        self._found[(at.line, at.column, f"{text}; {hint}" if hint else text)] = None
+        self._found[Found(at.line, at.column, f"{text}; {hint}" if hint else text)] = None
 
     def near(self, at: Place, lines: int) -> bool:
         """Whether something is wrong there or in the next lines: it may be why something is missing."""
@@ -61,6 +69,13 @@ class Findings:
             return ""
         self._compared += len(options)
         return did_you_mean(word, options)
+
+    def take(self) -> tuple[Found, ...]:
+        """What was found so far, by place; from here on it is not known any more."""
+        found = tuple(sorted(self._found))
+        self._found, self._lines = {}, set()
+        self._left_out = self._compared = 0
+        return found
 
     def diagnostics(self) -> tuple[str, ...]:
         """`FILE:LINE:COLUMN: what is wrong`, by place."""

@@ -46,7 +46,8 @@ class HostReader:
             attachments=tuple(one.attachments),
             count=one.times,
             image=image.text if image else None,
-            env=_env(one.node),
+            env=_values(one.node, "env"),
+            sysctls=_values(one.node, "sysctls"),
             logs=tuple(item.text for item in _texts(one.node, "logs")),
             **value,  # type: ignore[arg-type]
         )
@@ -242,8 +243,8 @@ def _texts(record: Mapping, key: str) -> list[Scalar]:
     return [item for item in node.items if isinstance(item, Scalar)] if isinstance(node, Sequence) else []
 
 
-def _env(record: Mapping) -> dict[str, str]:
-    node = record.get("env")
+def _values(record: Mapping, key: str) -> dict[str, str]:
+    node = record.get(key)
     if not isinstance(node, Mapping):
         return {}
     return {key.text: "" if v.nothing else v.text for key, v in node.entries if isinstance(v, Scalar)}

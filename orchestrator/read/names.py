@@ -97,16 +97,17 @@ class Names:
     def _taken(self, host: str, new: Opened) -> Opened | None:
         """What has this name, or one of those that it stands for."""
         mine = self.descriptors.get(host, {})
-        found = [mine.get(new.name), self._group(host, new.name)[0]]
+        base, number = self._group(host, new.name)
+        found = [mine.get(new.name), None if base and number in base.members_closed else base]
         if new.size:
             found += self._numbered.get((host, new.name), ())
         return next((one for one in found if one and not one.closed and one.line), None)
 
     def _group(self, host: str, name: str) -> tuple[Opened | None, int]:
-        """The descriptors of which NAME-3 is one, and its number."""
+        """The descriptors of which NAME-3 is one, open or closed, and its number."""
         match = _MEMBER.fullmatch(name)
         base = self.descriptors.get(host, {}).get(match[1]) if match else None
-        if match is None or base is None or int(match[2]) > base.size or int(match[2]) in base.members_closed:
+        if match is None or base is None or int(match[2]) > base.size:
             return None, 0
         return base, int(match[2])
 
@@ -117,7 +118,12 @@ class Names:
     def is_open(self, host: str, name: str) -> bool:
         """Whether the name can be used now."""
         one = self.known(host, name)
-        return one is not None and not one.closed
+        return one is not None and not self._closed(host, one, name)
+
+    def _closed(self, host: str, one: Opened, name: str) -> int:
+        """The line in which it was closed, or the one of its members that has this name; 0: it was not."""
+        number = 0 if one.name == name else self._group(host, name)[1]
+        return one.closed or one.members_closed.get(number, 0)
 
     def use(self, host: str, word: Word, verb: str) -> Opened | None:
         """What a step works on, by its name. None after a diagnostic."""
@@ -126,8 +132,8 @@ class Names:
             if host in self._unsure:
                 return Opened(name=word.text, kind="unknown", line=0)
             self._never(host, word)
-        elif one.closed:
-            text = f"{shown(word.text)} of {shown(host)} was closed in line {one.closed}"
+        elif closed := self._closed(host, one, word.text):
+            text = f"{shown(word.text)} of {shown(host)} was closed in line {closed}"
             self.findings.add(word, text, "open it again first, or close it later")
         elif one.members_closed and one.name == word.text:
             number, line = next(iter(one.members_closed.items()))
@@ -190,6 +196,14 @@ class Names:
             one.closed = line
             self._open.get(host, {}).pop(id(one), None)
 
+    def drop(self, host: str, name: str | None, line: int) -> None:
+        """What the step in that line was to open (under that name) is not there after all."""
+        mine = self.descriptors.get(host, {})
+        for one in [one for one in self._open.get(host, {}).values() if one.line == line]:
+            if one.name == (name or ""):
+                self.close(host, one, one.name, line)
+                mine.pop(one.name, None)
+
     def close_all(self, host: str, line: int) -> None:
         """The host is gone."""
         for one in self._open.pop(host, {}).values():
@@ -203,6 +217,13 @@ class Names:
             text = f"{shown(word.text)} of {shown(host)} is still running, since line {other.line}"
             self.findings.add(word, text, f"`wait: {host}.{word.text}` joins it")
         mine[word.text] = new
+
+    def end(self, host: str, name: str) -> None:
+        """A step that was left running has ended by itself: `wait` for it is well, and so is its name for
+        another one."""
+        left = self.steps.get(host, {}).get(name)
+        if left is not None:
+            left.line = 0
 
     def join(self, host: str, name: str, word: Word) -> None:
         """`wait` for a step that was left running."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from orchestrator.read.build import Draft, Joined
 from orchestrator.read.findings import Findings, shown
 from orchestrator.read.values import NAME
@@ -11,12 +13,7 @@ RUN_PROGRAM = "run"  # HOST.run: what `run:` of a host starts
 
 
 class People:
-    """The hosts and routers of a lab file."""
-
-    def __init__(self, draft: Draft) -> None:
-        self._names = draft.names
-        self._members = draft.members
-        self._written = draft.written_names
+    """Hosts and routers, wherever their names come from."""
 
     def host(
         self, word: Word, findings: Findings, *, itself: str | None = None, others: tuple[str, ...] = ()
@@ -25,17 +22,10 @@ class People:
         might have been meant. None after a diagnostic."""
         if word.text == "localhost" and itself is not None:
             return word.text
-        found = self._names.get(word.text.lower())
-        if found is not None:
-            return _running_name(found, word.text)
-        many = self._members.get(word.text)
-        if many is not None and many.times > 1:
-            names = f"{shown(f'{many.name}-1')} … {shown(f'{many.name}-{many.times}')}"
-            findings.add(word, f"{shown(word.text)} is {many.times} hosts", f"name one of {names}")
-        elif word.text not in self._written:
-            hint = findings.meant(word.text, [*others, *self._written])
-            findings.add(word, f"there is no host {shown(word.text)}", hint)
-        return None
+        found = self.running_name(word.text)
+        if found is None:
+            self._no_host(word, findings, others)
+        return found
 
     def split(self, word: Word, findings: Findings) -> tuple[str | None, str | None]:
         """`alice.call` → (alice, call), `call` → (None, call). (None, None) after a diagnostic."""
@@ -50,16 +40,65 @@ class People:
 
     def known(self, name: str) -> bool:
         """Whether there is such a host."""
-        return name.lower() in self._names
+        return self.running_name(name) is not None
+
+    def running_name(self, name: str) -> str | None:
+        """The host's name in the running lab; names are looked up without regard to case."""
+        raise NotImplementedError
 
     def runs(self, host: str) -> bool:
         """Whether the lab file gives it a program."""
+        raise NotImplementedError
+
+    def _no_host(self, word: Word, findings: Findings, others: tuple[str, ...]) -> None:
+        raise NotImplementedError
+
+
+class Written(People):
+    """The hosts and routers of a lab file that is being read."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._names = draft.names
+        self._members = draft.members
+        self._written = draft.written_names
+
+    def running_name(self, name: str) -> str | None:
+        found = self._names.get(name.lower())
+        return None if found is None else _numbered(found, name)
+
+    def runs(self, host: str) -> bool:
         found = self._names.get(host.lower())
         return found is not None and found.node.get("run") is not None
 
+    def _no_host(self, word: Word, findings: Findings, others: tuple[str, ...]) -> None:
+        many = self._members.get(word.text)
+        if many is not None and many.times > 1:
+            names = f"{shown(f'{many.name}-1')} … {shown(f'{many.name}-{many.times}')}"
+            findings.add(word, f"{shown(word.text)} is {many.times} hosts", f"name one of {names}")
+        elif word.text not in self._written:
+            hint = findings.meant(word.text, [*others, *self._written])
+            findings.add(word, f"there is no host {shown(word.text)}", hint)
 
-def _running_name(one: Joined, text: str) -> str:
-    """Names are looked up without regard to case."""
+
+class Residents(People):
+    """The hosts and routers of a lab that runs. `programs`: those of them that have a `run:`."""
+
+    def __init__(self, names: Iterable[str], programs: Iterable[str] = ()) -> None:
+        self._names = {name.lower(): name for name in names}
+        self._programs = frozenset(programs)
+
+    def running_name(self, name: str) -> str | None:
+        return self._names.get(name.lower())
+
+    def runs(self, host: str) -> bool:
+        return self.running_name(host) in self._programs
+
+    def _no_host(self, word: Word, findings: Findings, others: tuple[str, ...]) -> None:
+        hint = findings.meant(word.text, [*others, *self._names.values()])
+        findings.add(word, f"there is no host {shown(word.text)}", hint)
+
+
+def _numbered(one: Joined, text: str) -> str:
     if one.times == 1:
         return one.name
     return f"{one.name}-{text.rpartition('-')[2]}"

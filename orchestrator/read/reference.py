@@ -85,7 +85,8 @@ a table runs once for each row. A file has at most {MOST_STEPS:,} steps, tables 
 _EXPECTATIONS = """
 Words may be alternatives, `FIN_WAIT2|TIME_WAIT`; `none` means no row, or no value. Numbers may be
 comparisons, `'>=2'`, `'!=0'` (YAML wants the quotes), durations have a tolerance: `2s +-50ms`. A verdict is
-pass, fail, or unknown where it could not be observed. With neither `within` nor `for` it is `within: 1s`.
+pass, fail, or unknown where it could not be observed. With neither `within` nor `for` it is `within: 1s`,
+or what the scenario's own `within` says.
 """
 
 

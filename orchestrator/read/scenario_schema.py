@@ -240,6 +240,7 @@ SCENARIO = Record(
             doc="Rows of values: the scenario runs once for each.",
             kind=ListOf(item=VARIABLES, example="[{size: 1}, {size: 10}]", least=1),
         ),
+        "within": _text("The `within` of its expectations that give none; 1 s unless given.", "5s"),
         "setup": Field(doc="Steps before it.", kind=STEPS),
         "steps": Field(
             doc="What is done and expected, in order.", kind=replace(STEPS, least=1), required=True

@@ -107,6 +107,13 @@ VARIABLE = Text(
     example="MODE",
     hint="a variable's name is letters, digits and `_`, not beginning with a digit",
 )
+SYSCTL = Text(
+    what="sysctl of a host",
+    pattern=r"net(?:\.[A-Za-z0-9_-]{1,64}){2,8}",
+    example="net.ipv4.tcp_syncookies",
+    hint="a host has those of the network for itself, as `net.ipv4.tcp_syncookies`; "
+    "the others are the computer's",
+)
 
 ATTACHMENTS = Either(
     options=(
@@ -220,6 +227,14 @@ HOST = Record(
             doc="Variables of its programs.",
             kind=MapOf(
                 key=VARIABLE, value=Either(options=(Nothing(), ANY), example="fast"), example="{MODE: fast}"
+            ),
+        ),
+        "sysctls": Field(
+            doc="Settings of its network, sysctl(8): `net.…`, what each network namespace has for itself.",
+            kind=MapOf(
+                key=SYSCTL,
+                value=replace(ANY, pattern=r"[^\x00-\x1f]{1,200}", example="1"),
+                example="{net.ipv4.tcp_abort_on_overflow: 1}",
             ),
         ),
         "logs": Field(

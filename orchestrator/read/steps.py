@@ -23,7 +23,7 @@ from orchestrator.read.findings import Findings, shown
 from orchestrator.read.forms import long_form, name_in, short_form, written
 from orchestrator.read.names import Names
 from orchestrator.read.nodes import At, Mapping, Node, Scalar, Sequence
-from orchestrator.read.people import RUN_PROGRAM, People
+from orchestrator.read.people import RUN_PROGRAM, People, Written
 from orchestrator.read.scenario_schema import STEP_FIELDS
 from orchestrator.read.verbs import ALL_VERBS, GRAMMARS
 from orchestrator.read.vocabulary import SIGNALS
@@ -33,7 +33,7 @@ MOST_STEPS = 5_000  # of one file, tables counted out
 MOST_DEEP = 5  # `parallel` and `repeat` inside each other
 _BESIDE = {"repeat": "steps", "pause": "for", "kill": "signal"}  # keys that belong to another
 _BELONGS = {key: owner for owner, key in _BESIDE.items()}
-_KEYWORDS = tuple(key for key, field in STEP_FIELDS.items() if key not in _BELONGS)
+KEYWORDS = tuple(key for key, field in STEP_FIELDS.items() if key not in _BELONGS)
 
 
 def read_scenarios(kept: Mapping, draft: Draft, source: Source) -> tuple[Scenario, ...]:
@@ -41,7 +41,7 @@ def read_scenarios(kept: Mapping, draft: Draft, source: Source) -> tuple[Scenari
     node = kept.get("scenarios")
     entries = node.entries if isinstance(node, Mapping) else ()
     found: list[Scenario] = []
-    people, findings = People(draft), draft.findings
+    people, findings = Written(draft), draft.findings
     room = MOST_STEPS
     for key, value in entries:
         if not isinstance(value, Mapping):
@@ -97,6 +97,7 @@ def _scenario(
 ) -> Scenario:
     title = text_of(record, "title")
     reader = StepReader(people, reading)
+    reader.give_time(record.get("within"))
     parts = {part: reader.steps(record.get(part)) for part in ("setup", "steps", "cleanup")}
     return Scenario(
         name=key.text,
@@ -120,6 +121,13 @@ class StepReader:
         self.expects = ExpectReader(self.calls, reading)
         self._depth = 0
 
+    def give_time(self, node: Node | None) -> None:
+        """The scenario's `within` holds for the expectations that give none."""
+        word = self._word(node) if isinstance(node, Scalar) else None
+        seconds = None if word is None else values.some_time(word, self.findings)
+        if seconds is not None:
+            self.expects.within = seconds
+
     def steps(self, node: Node | None) -> tuple[Step, ...]:
         """Steps one after the other."""
         items = node.items if isinstance(node, Sequence) else ()
@@ -140,7 +148,7 @@ class StepReader:
         if not main:
             return None
         key, value = main[0]
-        if key.text not in _KEYWORDS:
+        if key.text not in KEYWORDS:
             return self._of_host(key, value, at)
         read = {
             "wait": self._wait,
@@ -179,7 +187,7 @@ class StepReader:
             hint = f"write it as `alice: {GRAMMARS[name.text].example}`"
             self.findings.add(name, f"{shown(name.text)} is a verb, and no host stands before it", hint)
             return None
-        return self.people.host(name, self.findings, others=_KEYWORDS)
+        return self.people.host(name, self.findings, others=KEYWORDS)
 
     def _written(self, node: Mapping) -> str:
         """A step of a keyword, on one line."""

@@ -51,6 +51,11 @@ class Source:
         self._lines = _BREAKS.split(text)
         self._last: tuple[Scalar | None, int | None] = (None, None)
 
+    def add(self, number: int, line: str) -> None:
+        """One more line, the last one so far; what is missing before it is empty."""
+        self._lines += [""] * (number - 1 - len(self._lines))
+        self._lines[number - 1 :] = [line]
+
     def place(self, scalar: Scalar, offset: int) -> At:
         """Where the character at `offset` of a scalar stands; its beginning, if YAML has changed the text."""
         start = self._start(scalar)

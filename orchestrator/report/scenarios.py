@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.model.runs import (
@@ -13,7 +13,7 @@ from orchestrator.model.runs import (
     StepRecord,
     Verdict,
 )
-from orchestrator.model.steps import Scenario
+from orchestrator.model.steps import Parallel, Repeat, Scenario, Step
 from orchestrator.report.harmless import harmless, width
 from orchestrator.report.layout import Style, paint
 
@@ -31,20 +31,31 @@ def heading(scenario: Scenario, style: Style) -> Iterator[str]:
     yield paint(f"{harmless(scenario.label)}{title}", "bold", style)
 
 
-def step(record: StepRecord, style: Style) -> Iterator[str]:
-    """A step: what it says, what came of it, the rows that changed."""
-    said = harmless(record.text)
-    pad = " " * max(0, _STEP_ROOM - width(said))
-    yield f"  {said}{pad} {ARROW} {_outcome(record, style)}"
+def step(record: StepRecord, style: Style, *, said: bool = True) -> Iterator[str]:
+    """A step: what it says (unless it was just typed), what came of it, the rows that changed."""
+    room = "" if not said else " " * (_STEP_ROOM + 1)
+    yield f"  {_said(record.text) if said else ''}{ARROW} {_outcome(record, style)}"
     for call in record.calls[1:_MOST_CALLS] if len(record.calls) > 1 else ():
-        yield f"  {' ' * _STEP_ROOM} {ARROW} {_call(call)}"
+        yield f"  {room}{ARROW} {_call(call)}"
     if record.count > min(len(record.calls), _MOST_CALLS):
-        yield f"  {' ' * _STEP_ROOM}   … {record.count} calls"
+        yield f"  {room}  … {record.count} calls"
     yield from _indented(record.output.splitlines(), _MOST_OUTPUT, "lines", "      | ")
     for line in record.changed[:_MOST_ROWS]:
         yield paint(f"      {harmless(line)}", "cyan", style)
     if len(record.changed) > _MOST_ROWS:
         yield f"      … {len(record.changed)} rows changed"
+
+
+def to_come(step: Step, style: Style) -> Iterator[str]:
+    """A step that is about to be performed; of a `parallel` all of its steps."""
+    yield paint(f"  {harmless(step.text)}", "bold", style)
+    for one in step.steps if isinstance(step, Parallel | Repeat) else ():
+        yield from (f"  {line}" for line in to_come(one, style))
+
+
+def _said(text: str) -> str:
+    clean = harmless(text)
+    return clean + " " * max(1, _STEP_ROOM + 1 - width(clean))
 
 
 def _indented(lines: Sequence[str], most: int, what: str, indent: str) -> Iterator[str]:
@@ -56,7 +67,8 @@ def _indented(lines: Sequence[str], most: int, what: str, indent: str) -> Iterat
 
 def _outcome(record: StepRecord, style: Style) -> str:
     if record.verdict != "pass":
-        return paint(f"{record.verdict}: {harmless(record.why)}", COLORS[record.verdict], style)
+        why = paint(f"{record.verdict}: {harmless(record.why)}", COLORS[record.verdict], style)
+        return f"{why}  {milliseconds(record.duration)}"
     if record.background:
         return "left running"
     if record.calls:
@@ -100,12 +112,10 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
 
 
-def expectation(record: ExpectationRecord, style: Style) -> Iterator[str]:
+def expectation(record: ExpectationRecord, style: Style, *, said: bool = True) -> Iterator[str]:
     """An expectation and its verdict; of one that did not pass, what shows why."""
     verdict = paint(record.verdict, COLORS[record.verdict], style)
-    said = harmless(record.text)
-    pad = " " * max(0, _STEP_ROOM - width(said))
-    yield f"  {said}{pad} {ARROW} {verdict}"
+    yield f"  {_said(record.text) if said else ''}{ARROW} {verdict}"
     if record.verdict != "pass":
         yield from (f"      {line}" for line in reasons(record))
 
@@ -121,6 +131,26 @@ def reasons(record: ExpectationRecord) -> Iterator[str]:
         yield f"seen:     {harmless(line)}"
     for line in record.lately:
         yield f"before:   {harmless(line)}"
+
+
+def descriptors(host: str, answer: Mapping[str, Any]) -> Iterator[str]:
+    """What the steps of a host have open, by an agent's answer to `list`: names and the real numbers."""
+    found = answer.get("result")
+    for one in found if isinstance(found, list) else ():
+        if isinstance(one, dict):
+            where = _ends(one.get("local"), one.get("peer"))
+            yield harmless(
+                f"  {host}.{one.get('name')}  fd {one.get('fd')}  {one.get('kind')}  {where}"
+            ).rstrip()
+    children = answer.get("children")
+    for one in children if isinstance(children, list) else ():
+        if isinstance(one, dict):
+            yield harmless(f"  {host}.{one.get('name')}  child, pid {one.get('pid')}")
+
+
+def _ends(local: Any, peer: Any) -> str:
+    ends = [_place((str(one[0]), one[1])) for one in (local, peer) if isinstance(one, list) and len(one) == 2]
+    return f" {ARROW} ".join(ends)
 
 
 def note(words: str, style: Style) -> Iterator[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
-from orchestrator.errors import AgentError, AgentGone
+from orchestrator.errors import AgentError, AgentGone, LabError
 from orchestrator.model.runs import CallResult
 from orchestrator.model.steps import TIMED_OUT, Call, Resolve
 from orchestrator.requests import Pending, Requests
@@ -18,7 +18,7 @@ from orchestrator.scenarios.ledger import Ledger, address, call_result
 from orchestrator.scenarios.observation import StepResult
 from orchestrator.wire import Frame
 
-UNDER_WAY = 512  # calls of one step at once: fewer than a channel takes
+INTERRUPTING = 2.0  # seconds for an agent to end what waits
 GRACE = 15.0  # seconds beyond its timeout after which a call that was not answered is given up
 
 
@@ -27,11 +27,17 @@ class StepFailed(Exception):
 
 
 class UnderWay(NamedTuple):
-    """The calls of a step under way, in their order."""
+    """The calls of a step under way, in their order. `label`: by which they can be interrupted."""
 
     step: Call
     pending: list[Pending]
     began: float
+    label: int
+
+    @property
+    def done(self) -> bool:
+        """Whether all are answered."""
+        return all(one.done for one in self.pending)
 
 
 class Answered(NamedTuple):
@@ -55,21 +61,29 @@ class Calls:
     ) -> None:
         self._requests, self._resolve, self._ledger = requests, resolve, ledger
         self._heartbeat, self._stop = heartbeat, stop
+        self._labels = itertools.count(1)
 
     def begin(self, step: Call) -> UnderWay:
         """Send all calls of a step."""
         if step.name is not None:
             self._ledger.begin((step.host, step.name))
-        room = threading.Semaphore(UNDER_WAY)
-        pending: list[Pending] = []
-        began = time.monotonic()
-        for message in step.messages(self._resolve):
+        label = next(self._labels)
+        messages = [{**message, "label": label} for message in step.messages(self._resolve)]
+        for message in messages:
             self._foresee(step, message)
-            room.acquire()
-            one = self._requests.begin("call", host=step.host, scoped=True, call=message)
-            one.future.add_done_callback(lambda _: room.release())
-            pending.append(one)
-        return UnderWay(step, pending, began)
+        began = time.monotonic()
+        pending = self._requests.begin_calls(messages, host=step.host, scoped=True)
+        return UnderWay(step, pending, began, label)
+
+    def interrupt(self, calls: UnderWay) -> None:
+        """Those that still wait end with EINTR: they are answered when this returns. An agent that does not
+        answer keeps them."""
+        end = {"do": "interrupt", "of": calls.label}
+        deadline = time.monotonic() + INTERRUPTING
+        ending = self._requests.begin("call", host=calls.step.host, scoped=True, call=end)
+        for one in (ending, *calls.pending):
+            with contextlib.suppress(TimeoutError, LabError):
+                one.answer(max(0.0, deadline - time.monotonic()))
 
     def _foresee(self, step: Call, message: dict[str, Any]) -> None:
         """A connect under way has a row long before it is answered."""
@@ -96,8 +110,6 @@ class Calls:
         except AgentError as error:
             return CallResult(refused=error.message)
         result = call_result(frame.message, frame.data)
-        if not step.blocking:  # its time was none: what it ended with is the errno
-            result = msgspec.structs.replace(result, timed_out=False)
         if result.name is not None:
             key = (step.host, result.name)
             self._ledger.learn(

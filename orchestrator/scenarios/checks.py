@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, assert_never
 
+import msgspec
+
 from orchestrator.model.rows import Connection, Listener
 from orchestrator.model.runs import Verdict, worst
 from orchestrator.model.steps import (
@@ -109,9 +111,11 @@ def _rows(
     if not found_rows and why:
         return _not_seen(expectation, why)
     row = found_rows[0] if found_rows else None
-    return _judged(
+    judgement = _judged(
         expectation, lambda check: _field(expectation, row, check.field, seen), evidence or ("no row",)
     )
+    still = rows.still(row, [check.field for check in expectation.checks])
+    return msgspec.structs.replace(judgement, still=still)
 
 
 def _field(
@@ -192,6 +196,7 @@ def _named(expectation: Expectation, subject: ByName, seen: Observation) -> Judg
         observed=f"{subject.host}.{name}: {shown.observed} ({alike} of {len(each)} {verdict})",
         evidence=shown.evidence,
         why=shown.why,
+        still=tuple(one.still for _, one in each) if all(one.still for _, one in each) else (),
     )
 
 

@@ -110,10 +110,15 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """What is made of an expectation. `evidence`: rows and lines that show it; `why`: of an unknown."""
+    """What is made of an expectation. `evidence`: rows and lines that show it; `why`: of an unknown.
+
+    `still`: what nothing can bring back once it is over. Two looks that have it in common say what was so
+    between them.
+    """
 
     verdict: Verdict
     expected: str
     observed: str
     evidence: tuple[str, ...] = ()
     why: str = ""
+    still: tuple[object, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -77,6 +78,8 @@ class Performer:
         self._audience, self._began, self._watch = stage.audience, stage.began, stage.watch
         self._telling = threading.RLock()
         self._running: dict[tuple[str, str], UnderWay | Program] = {}
+        self._unnamed = itertools.count(1)
+        self._awaited: dict[int, UnderWay] = {}  # of steps that are not in the background, by label
         self._part: Part = "steps"
         self.steps: list[StepRecord] = []
         self.expectations: list[ExpectationRecord] = []
@@ -125,17 +128,31 @@ class Performer:
             elif isinstance(step, Parallel | Repeat):
                 self.not_reached(step.steps, part, why)
 
-    def end_background(self) -> None:
-        """What was left running and never joined: what has failed by now is a failure, the rest just ends."""
+    def interrupt(self) -> None:
+        """End the step that waits, from another thread: calls with EINTR, a program by its end, a look by
+        what was seen so far. What was left running goes on. `stop` is set: whoever goes on clears it."""
+        for calls in list(self._awaited.values()):
+            self._calls.interrupt(calls)
+        self.stop.set()
+
+    def join_ended(self) -> Iterator[tuple[Call | Run, bool]]:
+        """Steps that were left running and have ended by now, each recorded, and whether it did not fail."""
         for key, running in list(self._running.items()):
-            done = running.done if isinstance(running, Program) else all(p.done for p in running.pending)
-            if done:
+            if running.done:
                 del self._running[key]
                 try:
                     self._join(running, running.step)
-                except StepFailed:
-                    pass  # it is in the records
-            elif isinstance(running, Program):
+                except StepFailed:  # it is in the records
+                    yield running.step, False
+                else:
+                    yield running.step, True
+
+    def end_background(self) -> None:
+        """What was left running and never joined: what has failed by now is a failure, the rest just ends."""
+        for _ in self.join_ended():
+            pass
+        for running in self._running.values():
+            if isinstance(running, Program):
                 running.end()
 
     # Calls.
@@ -143,10 +160,18 @@ class Performer:
     def _call(self, step: Call) -> None:
         calls = self._calls.begin(step)
         if step.background:
-            self._running[(step.host, step.name or "")] = calls
+            self._running[self._key(step)] = calls
             self._record(step, StepRecord(**self._about(step, calls.began), background=True))
             return
-        self._finish(calls, step)
+        self._awaited[calls.label] = calls
+        try:
+            self._finish(calls, step)
+        finally:
+            del self._awaited[calls.label]
+
+    def _key(self, step: Call | Run) -> tuple[str, str]:
+        """What it is known by while it runs; without a name by none that a step could have."""
+        return step.host, step.name or f"&{next(self._unnamed)}"
 
     def _finish(self, calls: UnderWay, step: Step) -> None:
         """Wait for the answers, record and judge."""
@@ -172,7 +197,7 @@ class Performer:
         if step.name is not None:
             self._ledger.begin((step.host, step.name))
         if step.background:
-            self._running[(step.host, step.name or "")] = program
+            self._running[self._key(step)] = program
             self._record(step, StepRecord(**self._about(step, began), background=True))
             return
         self._finish_program(program, step)
@@ -181,7 +206,8 @@ class Performer:
         made = program.step
         program.wait(self.stop)
         if self.stop.is_set():
-            program.end()
+            if not made.background:
+                program.end()
             raise StepFailed("ended")
         ended = time.monotonic()
         code, output = program.code, program.output
@@ -215,8 +241,14 @@ class Performer:
             return
         for key in _keys(step.step):
             running = self._running.pop(key, None)
-            if running is not None:
+            if running is None:
+                continue
+            try:
                 self._join(running, step)
+            except StepFailed:
+                if self.stop.is_set() and not running.done:
+                    self._running[key] = running  # only the waiting for it has ended
+                raise
 
     def _join(self, running: UnderWay | Program, step: Step) -> None:
         if isinstance(running, Program):

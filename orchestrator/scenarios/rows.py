@@ -3,7 +3,7 @@ missing. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_address
 
 from orchestrator.model.rows import Connection, End, Listener
@@ -12,6 +12,11 @@ from orchestrator.scenarios.compare import Value, unknown
 from orchestrator.scenarios.observation import Descriptor, Name, Observation
 
 NO_ROW = Value(value=None)
+_FOR_GOOD = frozenset(("client", "server", "accepted", "status")) | {
+    f"{end}.{name}"
+    for end in ("client", "server")
+    for name in ("host", "address", "port", "peer_address", "peer_port", "family", "mapped")
+}
 
 
 def is_address(host: str) -> bool:
@@ -105,6 +110,20 @@ def connection_field(row: Connection | None, field: str, seen: Observation) -> V
         hosts = tuple(via.host for via in row.via)
         return Value(value=", ".join(hosts) or None, any_of=hosts)
     return Value(value=getattr(row, field))
+
+
+def still(row: Connection | Listener | None, fields: Iterable[str]) -> tuple[object, ...]:
+    """What these fields are, if a connection that has left them never comes back to them; else nothing.
+
+    No TCP state is entered twice (RFC 9293, figure 5) and no accept is undone. Not so in SYN_SENT: a socket
+    whose connect failed may connect again.
+    """
+    if not isinstance(row, Connection) or row.status in ("in-transition", "external"):
+        return ()
+    ends = [(end.state, end.inode) if end else None for end in (row.client, row.server)]
+    if not _FOR_GOOD.issuperset(fields) or any(end and end[0] == "SYN_SENT" for end in ends):
+        return ()
+    return (row.id, row.accepted, *ends)
 
 
 def _end_field(row: Connection, end: End | None, name: str, seen: Observation) -> Value:

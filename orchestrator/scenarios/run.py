@@ -6,8 +6,9 @@ however that is. `audience` is told as it goes.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from orchestrator.errors import LabError
@@ -59,28 +60,55 @@ def run_scenario(
     """Perform it. `began`: when the run did, on time.monotonic(). `watch`: rows that changed are in the
     records of steps. Raises LabError where the lab cannot even be reached; what fails later is in the record.
     """
+    logs, counters = hosts_of(scenario, LogOf), hosts_of(scenario, CounterOf)
+    with staged(open_channel, plan, audience, began, watch=watch, logs=logs, counters=counters) as stage:
+        return _Performance(stage, scenario, audience).run()
+
+
+@contextlib.contextmanager
+def staged(
+    open_channel: Open,
+    plan: Plan,
+    audience: perform.Audience,
+    began: float,
+    *,
+    watch: bool,
+    logs: Iterable[str],
+    counters: Iterable[str],
+) -> Iterator[Stage]:
+    """All that steps are performed with, on channels of their own, as long as the block lasts. `logs`,
+    `counters`: hosts that there are expectations on."""
     requests = Requests(open_channel())
     try:
-        channel = open_channel()
-        try:
-            with Heartbeat() as heartbeat:
-                ledger = Ledger()
-                logs = LogFollower(requests, plan, hosts_of(scenario, LogOf))
-                stage = Stage(
-                    requests=requests,
-                    resolve=Resolver(plan),
-                    ledger=ledger,
-                    observer=Observer(channel, requests, plan, ledger, logs),
-                    heartbeat=heartbeat,
-                    audience=audience,
-                    began=began,
-                    watch=watch,
-                )
-                return _Performance(stage, scenario, audience).run()
-        finally:
-            channel.close()
+        with contextlib.closing(open_channel()) as channel, Heartbeat() as heartbeat:
+            ledger = Ledger()
+            observer = Observer(channel, requests, plan, ledger, LogFollower(requests, plan, logs))
+            observer.begin_counting(sorted(set(counters)))
+            if watch:
+                observer.changed()
+            yield Stage(
+                requests=requests,
+                resolve=Resolver(plan),
+                ledger=ledger,
+                observer=observer,
+                heartbeat=heartbeat,
+                audience=audience,
+                began=began,
+                watch=watch,
+            )
     finally:
         requests.close()
+
+
+def release(requests: Requests) -> str:
+    """Close all that was opened on the channel; what went wrong with it, or nothing."""
+    try:
+        requests.begin("release").answer(timeout=GRACE)
+    except TimeoutError:
+        return "what was opened could not be closed in time"
+    except LabError as error:
+        return error.message
+    return ""
 
 
 class _Performance:
@@ -97,9 +125,6 @@ class _Performance:
     def run(self) -> Done:
         """All of it."""
         self._audience.scenario_begins(self._scenario)
-        self._stage.observer.begin_counting(sorted(set(hosts_of(self._scenario, CounterOf))))
-        if self._stage.watch:
-            self._stage.observer.changed()
         self._steps()
         self._performer.stop.clear()
         self._clean_up()
@@ -129,12 +154,8 @@ class _Performance:
         """Each step of it, whatever came of the one before; then all that was opened is closed."""
         for step in self._scenario.cleanup:
             self._attempt((step,), "cleanup")
-        try:
-            self._stage.requests.begin("release").answer(timeout=GRACE)
-        except TimeoutError:
-            self._problem = self._problem or "what the scenario opened could not be closed in time"
-        except LabError as error:
-            self._problem = self._problem or error.message
+        problem = release(self._stage.requests)
+        self._problem = self._problem or problem
 
     def _attempt(self, steps: Sequence[Step], part: Part) -> bool:
         """Perform them; False where what follows cannot be done."""
@@ -151,7 +172,7 @@ class _Performance:
             if self._interrupted is not None:
                 raise
             self._interrupted = ending
-            self._why = self._why or "interrupted"
+            self._why = self._why or str(ending) or "interrupted"
             return False
         return True
 

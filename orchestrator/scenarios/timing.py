@@ -91,7 +91,8 @@ def lasting(judge: Judge[Seen], looks: Iterable[Look[Seen]], began: float, secon
     """Whether it is so from `began` on for `seconds`, in all looks, which are APART at most.
 
     One look in which it is not so fails it. `looks` must go on to the end; where nobody looked for longer
-    than APART, or it could not be observed for so long, it is unknown.
+    than APART, or it could not be observed for so long, it is unknown. Unless what the looks before and
+    after have in common cannot have been over meanwhile (`still`): a busy computer hides nothing then.
     """
     end = began + seconds
     known: list[_Judged] = []
@@ -99,9 +100,11 @@ def lasting(judge: Judge[Seen], looks: Iterable[Look[Seen]], began: float, secon
     for look in looks:
         if look.began < began:
             continue
-        if look.began > end:
-            break
         judgement = judge(look.seen)
+        if look.began > end:
+            if judgement.verdict == "pass":
+                known.append(_Judged(look.began, look.ended, judgement))
+            break
         if judgement.verdict == "fail":
             return _noted(judgement, f"not so after {look.began - began:.3f} s")
         last = judgement
@@ -111,15 +114,30 @@ def lasting(judge: Judge[Seen], looks: Iterable[Look[Seen]], began: float, secon
 
 
 def _all_the_while(last: Judgement | None, known: Sequence[_Judged], began: float, end: float) -> Judgement:
-    if last is None or not known:
+    inside = [one for one in known if one.began <= end]
+    if last is None or not inside:
         why = (last.why if last else "") or "nobody looked"
         return _unknown(last or Judgement(verdict="unknown", expected="", observed=""), why)
-    gap = _widest(known, began, end)
-    judged = known[-1].judgement
+    judged = inside[-1].judgement
+    gap = _widest(inside, began, end)
+    if gap <= APART:
+        return _noted(judged, f"so in {len(inside)} looks, at most {gap * 1000:.0f} ms apart")
+    gap = _widest_open(known, began, end)
     if gap > APART:
         why = last.why if last.verdict == "unknown" and last.why else f"nobody looked for {gap:.3f} s"
         return _unknown(judged, why)
-    return _noted(judged, f"so in {len(known)} looks, at most {gap * 1000:.0f} ms apart")
+    return _noted(judged, f"so in {len(inside)} looks, between which it cannot have been over and so again")
+
+
+def _widest_open(known: Sequence[_Judged], began: float, end: float) -> float:
+    """The longest time without a look during which it may have been otherwise."""
+    gaps = [known[0].began - began, end - known[-1].began]
+    gaps += [
+        min(later.began, end) - earlier.began
+        for earlier, later in pairwise(known)
+        if not earlier.judgement.still or earlier.judgement.still != later.judgement.still
+    ]
+    return max(gaps)
 
 
 def longest_stall(beats: Sequence[float], began: float, ended: float, period: float) -> float:

@@ -12,7 +12,7 @@ from tests.architecture.source import PACKAGE, ROOT, imported, modules, name
 
 PURE_AND_CLIENT = (
     *("model/", "read/", "plan/", "join/", "engines/", "report/", "scenarios/", "cli/"),
-    *("observe", "lab", "bringup", "runs"),
+    *("observe", "lab", "bringup", "runs", "pytest_plugin/"),
 )
 # library: the files that may import it (by the beginning of their names), and whether only inside functions
 LIBRARIES = {
@@ -24,6 +24,8 @@ LIBRARIES = {
     "pyroute2": (("daemon/",), True),
     "rich": (("cli/", "report/"), False),
     "click": (("cli/",), False),
+    "pytest": (("pytest_plugin/",), False),  # no dependency: it is pytest that loads the plugin
+    "_pytest": (("pytest_plugin/",), True),  # for type checkers alone
     "msgspec": (PURE_AND_CLIENT, False),
 }
 UNIX = {"fcntl", "termios", "pwd", "grp", "resource", "pty", "tty"}

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from orchestrator.errors import AgentError
-from tests.support.rig import Rig
+from tests.support.rig import Rig, eventually
 
 LAB = """
 networks: {net: {subnet6: auto}}
@@ -157,3 +157,27 @@ def test_a_large_send_waits_for_the_reader(lab: Rig) -> None:
     assert (got["result"], got["errno"]) == (size, None)
     *_, end = lab.channel.parts(sending)
     assert end.message["ok"]["result"] == size
+
+
+def test_a_call_that_waits_can_be_interrupted_as_by_a_signal(lab: Rig) -> None:
+    """Only those of the label; an accept has taken nothing, so the next one gets what comes."""
+    lab.call("a", "listen", port=7300, to="listener")
+    with (
+        lab.under_way("a", "accept", fd="listener", to="one", label=1) as one,
+        lab.under_way("a", "accept", fd="listener", to="two", label=2) as two,
+    ):
+        eventually(lambda: lab.call("a", "interrupt", of=1)["result"] == 1)  # none, until it is under way
+        answer = one()
+        assert (answer["errno"], answer["name"], answer.get("timed_out")) == ("EINTR", "listener", None)
+        lab.call("b", "connect", address=lab.address("a"), port=7300, to="call")
+        assert two()["name"] == "two"
+    assert lab.call("a", "interrupt", of=2)["result"] == 0, "it has ended"
+
+
+def test_an_interrupted_recv_has_what_it_had(lab: Rig) -> None:
+    connected(lab, 7310)
+    with lab.under_way("b", "recv", fd="call", size=10, label="mine") as receiving:
+        eventually(lambda: lab.call("b", "interrupt", of="mine")["result"] == 1)
+        assert receiving()["errno"] == "EINTR"
+    lab.call("a", "send", fd="conn", text="four")
+    assert lab.received("b", "call", size=4)[0] == b"four"

@@ -142,35 +142,43 @@ def test_a_client_that_is_killed_leaves_nothing_paused(lab: Rig, engine: Engine)
 
 
 NAP = 0.5
-TELLING = "while :; do read up _ < /proc/uptime; echo $up $i; (:); done"
+TELLING = "for i in %s; do (while :; do read up _ < /proc/uptime; echo $up $i; (:); done) & done; wait"
+ONE, THREE = TELLING % "1", TELLING % "1 2 3"
+# each process tells the time once, starts the next and ends: gone by the time that its number has been read
+CHAIN = "echo 'read up _ < /proc/uptime; echo $up 1; sh /tmp/next &' > /tmp/next; sh /tmp/next; sleep 600"
 
 
 @REAL
-@pytest.mark.parametrize("loops", [1, 3])
-def test_not_a_process_runs_whatever_forks(lab: Rig, channel: Channel, loops: int) -> None:
-    """Loops that fork as fast as a shell can and tell the time: while the host is paused none tells any."""
-    words = ["sh", "-c", f"for i in {' '.join('123'[:loops])}; do ({TELLING}) & done; wait"]
-    lab.channel.call("start", host="a", argv=words, program="telling")
+@pytest.mark.parametrize(
+    ("name", "script", "loops"),
+    [pytest.param(*case, id=case[0]) for case in (("one", ONE, 1), ("three", THREE, 3), ("chain", CHAIN, 1))],
+)
+def test_not_a_process_runs_whatever_forks(
+    lab: Rig, channel: Channel, name: str, script: str, loops: int
+) -> None:
+    """Shells that fork as fast as they can and tell the time: while the host is paused none tells any."""
+    lab.channel.call("start", host="a", argv=["sh", "-c", script], program=name)
     try:
-        eventually(lambda: {loop for _, loop in told(lab)} == {*range(1, loops + 1)})
-        assert channel.call("pause", host="a")["paused"] >= 2 + loops  # the agent, the shell, its loops
+        eventually(lambda: {loop for _, loop in told(lab, name)} == {*range(1, loops + 1)})
+        # the agent, the shell, and what that has started
+        assert channel.call("pause", host="a")["paused"] >= 2 + loops
         time.sleep(NAP)
         channel.call("resume", host="a")
-        eventually(lambda: longest_silence(lab) >= NAP - 0.02, 2)  # /proc/uptime has hundredths of seconds
+        eventually(lambda: longest_silence(lab, name) >= NAP - 0.02, 2)  # /proc/uptime has hundredths
     finally:
         channel.call("resume", host="a")
-        lab.channel.call("stop", host="a", program="telling")
+        lab.channel.call("signal", host="a", program=name, signal=int(signal.SIGKILL))
 
 
-def told(lab: Rig) -> list[tuple[float, int]]:
+def told(lab: Rig, name: str) -> list[tuple[float, int]]:
     """Every moment that was told and by which loop, whole lines only."""
-    lines = lab.logs("a", paths=[]).get("telling", b"").split(b"\n")[1:-1]
+    lines = lab.logs("a", paths=[]).get(name, b"").split(b"\n")[1:-1]
     return sorted((float(line.split()[0]), int(line.split()[1])) for line in lines)
 
 
-def longest_silence(lab: Rig) -> float:
+def longest_silence(lab: Rig, name: str) -> float:
     """Seconds between two moments that were told one after the other."""
-    return max((later - sooner for (sooner, _), (later, _) in pairwise(told(lab))), default=0.0)
+    return max((later - sooner for (sooner, _), (later, _) in pairwise(told(lab, name))), default=0.0)
 
 
 @REAL

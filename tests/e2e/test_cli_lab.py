@@ -253,6 +253,10 @@ def test_a_failing_connect_is_said_and_the_lab_stays(lab: Commands) -> None:
         (("cp", "--limit", "x", "alice:/etc/hosts", "."), 2, "no number of bytes"),
         (("cp", "--limit", "1", "alice:/etc/hosts", "got"), 2, "--limit"),
         (("exec", "alice", "--", "sh", "-c", "exit 7"), 7, ""),
+        (("exec", "alice", "-f", "lab.yaml", "--", "sh", "-c", "exit 7"), 7, ""),
+        (("exec", "alice", "sh", "-c", "exit $#", "--", "-f", "x"), 2, ""),
+        (("exec", "alice", "--lb", "x", "--", "true"), 2, "--lb"),
+        (("exec", "alice"), 2, "exec"),
         (("exec", "alice", "--", "sh", "-c", "kill -9 $$"), 137, ""),
     ],
 )

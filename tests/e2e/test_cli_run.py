@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,8 +16,9 @@ from xml.etree import ElementTree
 import pytest
 
 from orchestrator.engines.base import Engine
-from tests.support.cli import Commands
+from tests.support.cli import LAUNCHER, Commands
 from tests.support.rig import eventually
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.engine("namespaces", "docker")
 FILE = """
@@ -51,6 +54,16 @@ scenarios:
       - alice: connect web:80 as call
       - web: accept door as conn
       - alice: recv call timeout=100s fails=timeout
+    cleanup:
+      - alice: connect web:81 fails=ECONNREFUSED
+  shown:
+    title: Before a class
+    setup:
+      - web: listen :80 as door
+    steps:
+      - alice: connect web:80 as call
+      - expect: {connection: alice.call, client: ESTABLISHED, within: 500ms}
+      - parallel: [alice: send call hello, web: accept door as conn]
     cleanup:
       - alice: connect web:81 fails=ECONNREFUSED
 """
@@ -175,7 +188,7 @@ def test_usage(lab: Commands, arguments: list[str], words: str) -> None:
 
 
 def rows(lab: Commands) -> int:
-    """Connections that have a descriptor, and listeners."""
+    """Ends of connections that have a descriptor, and listeners."""
     listeners: list[Any] = lab.good("conns", "--listeners", "--json").json["listeners"]
     ends = [end for row in lab.conns() for end in (row["client"], row["server"]) if end]
     return len(listeners) + len([end for end in ends if end["state"] != "TIME_WAIT"])
@@ -184,7 +197,7 @@ def rows(lab: Commands) -> int:
 def in_the_middle(lab: Commands, *arguments: str) -> Any:
     """A `lab run long` that has come to its last step."""
     process = lab.start("run", "long", *arguments)
-    eventually(lambda: rows(lab) == 2, 30)  # the listener and the connection
+    eventually(lambda: rows(lab) == 3, 30)  # the listener, and both ends of the connection
     time.sleep(0.3)
     return process
 
@@ -201,3 +214,77 @@ def test_ended_in_the_middle_nothing_stays_open(lab: Commands, number: signal.Si
         assert (scenario["verdict"], scenario["why"]) == ("unknown", "interrupted")
         assert scenario["steps"][-1]["part"] == "cleanup"
     assert run(lab, "good", "-q")[0] == 0, "the lab is usable"
+
+
+# Step by step.
+
+
+@pytest.fixture
+def shown(lab: Commands) -> Iterator[Terminal]:
+    """`lab run --step`, which waits before its first step."""
+    terminal = Terminal(replace(lab, environment={"NO_COLOR": "1"}), "run", "shown", "--step", columns=300)
+    try:
+        terminal.expect(
+            "shown: Before a class\r\n setup:\r\n.*q: end the run\r\n  web: listen :80 as door  .Enter.", 5
+        )
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def test_step_waits_for_a_key_before_each_step(lab: Commands, shown: Terminal) -> None:
+    shown.no_more(r"→")
+    assert rows(lab) == 0
+    shown.type("\n")
+    shown.expect(r"→ fd \d+ .*\r\n steps:\r\n  alice: connect web:80 as call  \[Enter\]")
+    assert rows(lab) == 1
+    shown.type("x ")  # a key that means nothing, and space
+    shown.expect(r"→ fd \d+ .*\r\n      \+ alice .*\r\n  expect: .*\[Enter\]")
+    time.sleep(1.0)  # longer than `within`, which has not begun
+    shown.type("\n")
+    shown.expect("→ pass")
+    shown.expect(r"  parallel:\r\n    alice: send call hello\r\n    web: accept door as conn  \[Enter\]")
+    shown.type("\n")
+    shown.expect(r"alice: send call hello +→ fd")
+    shown.expect(r" cleanup:\r\n  alice: connect web:81 fails=ECONNREFUSED  \[Enter\]")
+    shown.type("\n")
+    shown.expect("1 scenario: 1 pass")
+    assert shown.ended() == 0
+
+
+def test_step_goes_on_without_waiting(shown: Terminal) -> None:
+    shown.type("c")
+    shown.expect("1 scenario: 1 pass")
+    assert shown.ended() == 0
+
+
+@pytest.mark.parametrize(("key", "code", "why"), [("q", 4, "ended by a key"), ("\x03", 130, "interrupted")])
+def test_step_can_be_ended_and_is_cleaned_up(
+    lab: Commands, shown: Terminal, key: str, code: int, why: str
+) -> None:
+    shown.type("\n")
+    shown.expect(r"alice: connect web:80 as call  \[Enter\]")
+    shown.type(key)
+    shown.expect(f"→ unknown\r\n +why: +not reached: {why}")
+    shown.expect(r" cleanup:\r\n  alice: connect web:81 fails=ECONNREFUSED +→ ")
+    shown.expect(r"1 scenario: 1 unknown")
+    assert shown.ended() == code
+    assert rows(lab) == 0
+
+
+def test_step_without_a_terminal(lab: Commands) -> None:
+    code, out, err = lab.bytes("run", "shown", "--step", stdin=b"\n \n")
+    assert code == 0, err
+    assert out.count(b"[Enter]") == 3, "the end of the input ends the waiting"
+    with_no_input = subprocess.run(
+        [str(LAUNCHER), "run", "shown", "--step", "--json", "-"],
+        cwd=lab.folder,
+        env=lab.env(),
+        capture_output=True,
+        preexec_fn=lambda: os.close(0),
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(with_no_input.stdout)["verdict"] == "pass"
+    assert b"[Enter]" in with_no_input.stderr
+    assert run(lab, "shown", "--step", "-q")[0] == 2

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import re
-import select
 import signal
-import struct
-import subprocess
-import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engines.base import Engine
-from tests.support.cli import LAUNCHER, Commands
+from tests.support.cli import Commands
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.engine("namespaces", "docker")
 
@@ -32,56 +26,6 @@ def running(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     commands.up()
     yield commands
     commands.good("down")
-
-
-class Terminal:
-    """A command at a terminal of 30 rows and 100 columns."""
-
-    def __init__(self, commands: Commands, *arguments: str) -> None:
-        self.master, slave = pty.openpty()
-        self.resize(30, 100)
-        self.before = termios.tcgetattr(slave)
-        self.slave = slave
-        self.process = subprocess.Popen(
-            [str(LAUNCHER), *arguments],
-            cwd=commands.folder,
-            env={**commands.env(), "TERM": "xterm-256color"},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509
-        )
-        self.seen = ""
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, text: str) -> None:
-        os.write(self.master, text.encode())
-
-    def expect(self, pattern: str, seconds: float = 60) -> str:
-        """Read until it is there; what was read is used up to its end."""
-        deadline = time.monotonic() + seconds
-        while not (found := re.search(pattern, self.seen)):
-            ready, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, (pattern, self.seen)
-            self.seen += os.read(self.master, 4096).decode(errors="replace")
-        self.seen = self.seen[found.end() :]
-        return found[0]
-
-    def ended(self) -> int:
-        """Its exit code; the terminal is as it was before."""
-        code = self.process.wait(timeout=60)
-        assert termios.tcgetattr(self.slave) == self.before
-        return code
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self.master)
-        os.close(self.slave)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from orchestrator.errors import ImageNotFound, SubnetInUse
 from orchestrator.model.plan import LabKey
 from orchestrator.owner import owner
 from tests.conftest import LabFactory
+from tests.support import rows
 from tests.support.rig import eventually, topology, unique_name
 
 pytestmark = pytest.mark.engine("docker")
@@ -254,3 +255,37 @@ def test_without_a_shared_folder_the_bridge_is_the_way(
         assert any("ok" in message for message, _ in channel.parts(request))
         parts = channel.parts(channel.ask("get", host="a", path="/root/big"))
         assert b"".join(data for _, data in parts) == big
+
+
+_BRIDGED = """
+import sys
+from orchestrator.engines import registry
+from orchestrator.model.plan import LabKey
+channel = registry.engine("docker").open(LabKey(owner=sys.argv[1], name=sys.argv[2]))
+assert type(channel.stream).__name__ == "Bridge"
+listen = {"do": "listen", "port": 7900}
+assert channel.call("call", host="a", scoped=True, call=listen)["errno"] is None
+channel.call("pause", host="a")
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_client_that_is_killed_leaves_nothing_behind_a_bridge(
+    monkeypatch: pytest.MonkeyPatch, lab_factory: LabFactory
+) -> None:
+    """The daemon hears of it by the Engine alone, which ends the bridge's input."""
+    monkeypatch.setattr(docker_client.Docker, "is_here", False)
+    rig = lab_factory("networks: {n: {}}\nhosts: {a: {role: server, networks: [n], listen: [80]}}")
+    key = rig.lab.key
+    command = [sys.executable, "-c", _BRIDGED, key.owner, key.name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            assert rig.lab.hosts()[0]["paused"]
+            assert rows.listeners(rig, 7900)
+        finally:
+            process.kill()
+    eventually(lambda: not rig.lab.hosts()[0]["paused"])
+    eventually(lambda: not rows.listeners(rig, 7900))

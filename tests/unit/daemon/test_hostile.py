@@ -83,6 +83,16 @@ def test_what_an_agent_calls_an_error_is_an_agents_error(daemon: Daemon) -> None
     assert len(caught.value.message) == 4000
 
 
+@pytest.mark.parametrize("act", ["odd_place", "odd_twice", "odd_size", "odd_form", "odd_list"])
+def test_answers_of_many_calls_have_their_form(daemon: Daemon, act: str) -> None:
+    daemon.make("good")
+    daemon.make("bad", act=act)
+    with pytest.raises(errors.AgentError, match="the agent of bad"):
+        daemon.channel.call("calls", host="bad", calls=[{"do": "list"}, {"do": "list"}])
+    until(lambda: not alive(daemon, "bad"))
+    daemon.call("good", "list")
+
+
 def test_more_to_an_agent_that_does_not_read_is_refused(daemon: Daemon) -> None:
     daemon.make("bad", act="silent")
     client = daemon.connect()

@@ -335,5 +335,8 @@ def test_processes_that_are_not_apart_are_not_stopped(daemon: Daemon) -> None:
     daemon.make("a")
     with pytest.raises(errors.EngineError, match="the processes of host a are not apart"):
         daemon.channel.call("pause", host="a")
-    assert not daemon.channel.call("hosts")["hosts"][0]["paused"]
+    with pytest.raises(errors.EngineError, match="the processes of host a are not apart"):
+        daemon.channel.call("power_off", host="a")
+    (host,) = daemon.channel.call("hosts")["hosts"]
+    assert (host["alive"], host["paused"], host["off"]) == (True, False, False)
     assert daemon.call("a", "list")["result"] == []

@@ -10,7 +10,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,6 +60,21 @@ def _lying(channel: socket.socket) -> None:
     channel.sendall(wire.encode({"id": request, "error": error}))
 
 
+_ODD_ANSWERS: dict[str, Any] = {
+    "odd_place": [[7, {"ok": {}}, 0]],
+    "odd_twice": [[0, {"ok": {}}, 0], [0, {"ok": {}}, 0]],
+    "odd_size": [[0, {"ok": {}}, 9]],
+    "odd_form": [[0, {"ok": "yes"}, 0]],
+    "odd_list": [[0]],
+}
+
+
+def _odd(act: str, channel: socket.socket) -> None:
+    """Answers many calls in a form that is none."""
+    request = wire.read_frame(channel).message["id"]
+    channel.sendall(wire.encode({"id": request, "part": {"answers": _ODD_ANSWERS[act]}}))
+
+
 def _wordy(channel: socket.socket) -> None:
     """Answers the first request with parts without end that have no bytes, but long messages."""
     request = wire.read_frame(channel).message["id"]
@@ -84,7 +100,10 @@ def _pretending(channel: socket.socket) -> None:
 
 _BAD = (_garbage, _huge, _unasked, _no_object, _deep, _silent, _flood, _lying)
 _WORSE = (_wordy, _endless, _pretending)
-ACTS = {f.__name__[1:]: f for f in (*_BAD, *_WORSE)}
+ACTS: dict[str, Callable[[socket.socket], None]] = {
+    **{f.__name__[1:]: f for f in (*_BAD, *_WORSE)},
+    **{act: partial(_odd, act) for act in _ODD_ANSWERS},
+}
 
 
 def _own_hosts_file() -> None:

@@ -74,6 +74,7 @@ def test_a_host_that_is_gone() -> None:
 def test_another_image_makes_a_host_anew_and_its_clients_connect_again() -> None:
     found = after("[dc], listen", "[dc], image: x, listen")
     assert found == ["remove-host web", "make-host web", "configure web", "listen web", "connect alice"]
+    assert found == after("[dc], listen", "[dc], sysctls: {net.ipv4.tcp_syncookies: 2}, listen")
 
 
 def test_the_program_of_an_image_is_a_step_where_hosts_are_of_an_image() -> None:
@@ -165,3 +166,5 @@ def test_the_description_names_everything() -> None:
     assert "  alice  office 10.20.1.2; routes default via 10.20.1.1; connects web 10.20.2.2:80\n" in text
     assert "  + make host web\n" in text
     assert describe(planned, ()).endswith("\nnothing to change\n")
+    tuned = plan(BASE.replace("listen:", "sysctls: {net.ipv4.tcp_syncookies: 2}, listen:"))
+    assert "; sysctls net.ipv4.tcp_syncookies=2; listens 0.0.0.0:80\n" in describe(tuned, ())

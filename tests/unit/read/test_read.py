@@ -50,6 +50,12 @@ def test_every_scalar_is_read_as_text() -> None:
     assert lab.hosts[1].run == ("sleep", "010", "null-ish")
 
 
+def test_sysctls_are_kept_as_they_are_written() -> None:
+    lab = read(one_host("sysctls: {net.ipv4.tcp_syncookies: 2, net.ipv4.ip_local_port_range: 40000 40010}"))
+    expected = {"net.ipv4.tcp_syncookies": "2", "net.ipv4.ip_local_port_range": "40000 40010"}
+    assert lab.hosts[0].sysctls == expected
+
+
 def test_all_forms_of_attachments() -> None:
     lab = read(
         "name: t\n"

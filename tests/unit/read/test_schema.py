@@ -37,6 +37,7 @@ GOOD: dict[str, Any] = {
             "image": "lab/nginx:latest",
             "files": {"nginx.conf": "/etc/nginx/nginx.conf"},
             "env": {"MODE": "fast", "LEVEL": 3, "DEBUG": True, "EMPTY": None},
+            "sysctls": {"net.ipv4.tcp_syncookies": 2, "net.ipv4.ip_local_port_range": "40000 40010"},
             "logs": ["/var/log/nginx/error.log"],
             "resources": {"memory": "64m", "cpus": 0.5, "pids": 100},
         },
@@ -46,6 +47,7 @@ GOOD: dict[str, Any] = {
     "scenarios": {
         "first-call": {
             "title": "One call",
+            "within": "5s",
             "variables": {"port": 80, "text": "hello", "empty": None},
             "table": [{"size": 1}, {"size": "10MB"}],
             "setup": [{"web": "listen :80 as door"}],

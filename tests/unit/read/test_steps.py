@@ -364,6 +364,15 @@ def test_expectations(text: str, subject: Any, test: Test) -> None:
     assert [check.test for check in found.checks] == [test]
 
 
+def test_an_expectation_may_be_about_one_of_several_that_is_closed() -> None:
+    closed = "alice: close many-2"
+    found = last("expect: {connection: alice.many-2, client: TIME_WAIT}", *OPENED, closed)
+    assert isinstance(found, Expectation)
+    assert found.subject == ByName(host="alice", name="many-2")
+    again = last("alice: connect web:80 as many-2", *OPENED, closed)
+    assert isinstance(again, Call)
+
+
 def test_what_the_contract_shows() -> None:
     found = expected(
         'connection: alice.call, client: ESTABLISHED, accepted: false, server.rx_queue: ">=5", within: 1s'
@@ -375,6 +384,21 @@ def test_what_the_contract_shows() -> None:
     assert (found.within, found.lasting) == (1.0, None)
     assert expected("connection: call, client: none, for: 200ms").lasting == 0.2
     assert expected("connection: call, client: none").within == 1.0
+
+
+def test_a_scenario_may_say_within_for_all_that_say_nothing() -> None:
+    found = scenarios(
+        "    variables: {patience: 5s}\n"
+        "    within: ${patience}\n"
+        "    steps:\n"
+        "      - web: listen :80 as door\n"
+        "      - expect: {listener: web.door, queue: 0}\n"
+        "      - expect: {listener: web.door, queue: 0, within: 2s}\n"
+        "      - expect: {listener: web.door, queue: 0, for: 200ms}\n"
+    )[0]
+    times = [(one.within, one.lasting) for one in found.steps if isinstance(one, Expectation)]
+    assert times[:2] == [(5.0, None), (2.0, None)]
+    assert times[2][1] == 0.2
 
 
 def test_a_table_makes_one_scenario_of_each_row() -> None:

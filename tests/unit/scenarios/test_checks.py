@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.model.rows import Via
+from orchestrator.model.rows import Connection, Via
 from orchestrator.model.runs import Verdict, worst
 from orchestrator.scenarios.checks import judge
 from orchestrator.scenarios.observation import (
@@ -72,6 +72,26 @@ def test_a_missing_end_is_none_where_its_host_was_looked_at() -> None:
     assert verdict("connection: alice.call, server: none", unseen) == "unknown"
     assert verdict("connection: alice.call, accepted: false", unseen) == "unknown"
     assert verdict("connection: alice.call, client: ESTABLISHED", unseen) == "pass"
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "now", "same"),
+    [
+        ("client: ESTABLISHED, server: ESTABLISHED", row(), row(), True),
+        ("client: ESTABLISHED, status: client-only", row(server=None), row(server=None), True),
+        ("client: ESTABLISHED|FIN_WAIT2", row(), row("FIN_WAIT2"), False),
+        ("client: ESTABLISHED", row(), row(id="another"), False),
+        ("client: ESTABLISHED, client.holders: 1", row(), row(), False),
+        ("client: SYN_SENT", row("SYN_SENT", None), row("SYN_SENT", None), False),
+    ],
+)
+def test_two_looks_tell_of_the_time_between_only_what_nothing_brings_back(
+    text: str, before: Connection, now: Connection, same: bool
+) -> None:
+    expectation = expect(f"connection: 'alice -> web:80', {text}, for: 1s")
+    first, second = (judge(expectation, Observation(connections=(one,))) for one in (before, now))
+    assert (first.verdict, second.verdict) == ("pass", "pass")
+    assert bool(first.still and first.still == second.still) == same
 
 
 def test_what_is_outside_the_lab_is_not_known() -> None:

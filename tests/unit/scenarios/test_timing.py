@@ -125,6 +125,31 @@ def test_gaps_make_it_unknown(seen: list[Look[Verdict]]) -> None:
     assert found.why
 
 
+def judge_for_good(seen: str) -> Judgement:
+    """It is so, and while `seen` is the same it has been so without a break."""
+    return Judgement(verdict="pass", expected="", observed="", still=(seen,) if seen else ())
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [
+        ([(0.0, "a"), (0.9, "a"), (1.3, "a")], "pass"),
+        ([(0.0, "a"), (0.9, "a"), (1.01, "b")], "unknown"),
+        ([(0.0, "a"), (0.5, "b"), (1.3, "b")], "unknown"),
+        ([(0.0, ""), (0.5, ""), (1.01, "")], "unknown"),
+        ([(0.03, "a"), (0.5, "a"), (1.01, "a")], "unknown"),
+        ([(0.0, "a"), (0.9, "a")], "unknown"),
+    ],
+    ids=["one", "another after the end", "another", "comes and goes", "begins late", "ends early"],
+)
+def test_a_gap_hides_nothing_of_what_never_comes_back(seen: list[tuple[float, str]], verdict: str) -> None:
+    taken = [Look(BEGAN + at, BEGAN + at + 0.001, what) for at, what in seen]
+    found = lasting(judge_for_good, taken, BEGAN, 1)
+    assert found.verdict == verdict
+    if verdict == "pass":
+        assert found.evidence[0] == "so in 2 looks, between which it cannot have been over and so again"
+
+
 VERDICTS: st.SearchStrategy[Verdict] = st.sampled_from(["pass", "fail", "unknown"])
 GAPS = st.floats(0, 0.15) | st.floats(0, APART)
 
