@@ -46,6 +46,15 @@ def test_a_scenario(lab):
     with pytest.raises(Exception, match="there is no scenario goood"):
         lab.run("goood")
 
+def test_ends_a_host(lab):
+    lab.do("web: listen :80 as door")
+    lab.do("kill: web")
+    lab.expect(listener="web:80", state="none")
+
+def test_it_is_there_again(lab):
+    lab.do("web: listen :80 as door")
+    lab.do("alice: connect web:80 as call")
+
 @pytest.mark.lab(fresh=True)
 def test_fresh(lab):
     assert which(lab) != seen[0]
@@ -61,7 +70,7 @@ def test_what_a_test_can_do(project: Project) -> None:
     project.lab(SCENARIOS)
     project.tests(GOOD)
     result = project.run()
-    result.assert_outcomes(passed=5)
+    result.assert_outcomes(passed=7)
 
 
 BAD = """
