@@ -9,7 +9,7 @@ test: check
 	$(VENV)/bin/python -m pytest
 
 check: venv
-	$(VENV)/bin/python -m ruff check orchestrator tests bench
-	$(VENV)/bin/python -m ruff format --check orchestrator tests bench
+	$(VENV)/bin/python -m ruff check orchestrator tests bench examples
+	$(VENV)/bin/python -m ruff format --check orchestrator tests bench examples
 	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/lint-imports

@@ -196,11 +196,15 @@ class LabUnderTest:
 
     def _perform(self, step: Step) -> None:
         __tracebackhide__ = True
+        before = len(self._stepping.steps)
         try:
             self._stepping.do(step)
-        except StepFailed:
+        except StepFailed as failed:
             self._reader.failed(step)
-            raise outcomes.of_step(self.steps[-1], self.steps[:-1]) from None
+            records = [one for one in self.steps[before:] if one.verdict != "pass"]
+            if not records:  # it was refused before it began
+                raise outcomes.LabFailure(f"FAIL: {step.text}: {failed}") from None
+            raise outcomes.of_step(records[0], self.steps) from None
         except LabError as error:
             self._broken = error.exit_code == 3
             raise error.with_traceback(None) from None

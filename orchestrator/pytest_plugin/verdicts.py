@@ -22,14 +22,14 @@ def mark(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]
     kind = kind_of(excinfo.value)
     if kind:
         setattr(report, ATTRIBUTE, kind)
-    if isinstance(excinfo.value, LabError) and all(_is_ours(entry) for entry in excinfo.traceback):
+    if isinstance(excinfo.value, LabError) and _began_here(excinfo):
         report.longrepr = excinfo.getrepr(style="value")
 
 
-def _is_ours(entry: Any) -> bool:
-    """No code of the user's, nor of anyone's whom they would have to ask."""
-    name = str(entry.frame.f_globals.get("__name__", "")).partition(".")[0]
-    return name in ("orchestrator", "_pytest", "pluggy", "contextlib")
+def _began_here(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Whether it was this package that pytest called: then no line of a test stands on the way."""
+    names = (str(entry.frame.f_globals.get("__name__", "")).partition(".")[0] for entry in excinfo.traceback)
+    return next((name for name in names if name not in ("_pytest", "pluggy")), "") == "orchestrator"
 
 
 def kind_of(error: BaseException) -> str:

@@ -84,6 +84,7 @@ def test_internet(lab): pass
         "lets hosts on n reach the internet",
     ):
         result.stdout.fnmatch_lines([f"*{words.replace('[', '[[]')}*"])
+    assert "labs.py" not in result.stdout.str(), "the way through the plugin is of no use to anyone"
 
 
 def test_an_engine_that_is_none_is_an_error(project: Project) -> None:

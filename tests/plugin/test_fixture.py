@@ -46,6 +46,15 @@ def test_a_scenario(lab):
     with pytest.raises(Exception, match="there is no scenario goood"):
         lab.run("goood")
 
+def test_ends_a_host(lab):
+    lab.do("web: listen :80 as door")
+    lab.do("kill: web")
+    lab.expect(listener="web:80", state="none")
+
+def test_it_is_there_again(lab):
+    lab.do("web: listen :80 as door")
+    lab.do("alice: connect web:80 as call")
+
 @pytest.mark.lab(fresh=True)
 def test_fresh(lab):
     assert which(lab) != seen[0]
@@ -61,7 +70,7 @@ def test_what_a_test_can_do(project: Project) -> None:
     project.lab(SCENARIOS)
     project.tests(GOOD)
     result = project.run()
-    result.assert_outcomes(passed=5)
+    result.assert_outcomes(passed=7)
 
 
 BAD = """
@@ -86,6 +95,14 @@ def test_word(lab):
 
 def test_name(lab):
     lab.do("alice: send call 'hello'")
+
+def test_refused(lab):
+    lab.do("web: listen :80 as door")
+    lab.do("web: fork door as child")
+    lab.do({"kill": "web.child", "signal": "TERM"})
+
+def test_one_of_two(lab):
+    lab.do({"parallel": [{"alice": "connect web:80 as call"}, {"wait": "20ms"}]})
 
 def test_assertion(lab):
     lab.do("web: listen :80 as door")
@@ -116,6 +133,8 @@ def test_what_a_test_fails_with(project: Project) -> None:
     assert found.pop("test_step").startswith("FAILED lab.LabFailure: FAIL: alice: connect web:80")
     assert found.pop("test_word").startswith("FAILED orchestrator.errors.TopologyError: test_it.py:")
     assert found.pop("test_name").startswith("FAILED orchestrator.errors.TopologyError: test_it.py:")
+    assert "web.child is a child that does nothing: it can only be killed" in found.pop("test_refused")
+    assert found.pop("test_one_of_two").startswith("FAILED lab.LabFailure: FAIL: alice: connect web:80")
     assert found.pop("test_assertion").startswith("FAILED assert () != ()")
     assert found.pop("test_background").startswith("ERROR lab.LabFailure: FAIL: alice: connect")
     assert found.pop("test_infrastructure").startswith("ERROR orchestrator.errors.DaemonGone")
@@ -135,6 +154,6 @@ def test_what_a_test_fails_with(project: Project) -> None:
     result.stdout.fnmatch_lines(["*ERROR at call of test_infrastructure*"])
     assert "perform.py" not in result.stdout.str()
     junit = (project.folder / "junit.xml").read_text()
-    assert junit.count("<failure ") == 6
+    assert junit.count("<failure ") == 8
     assert junit.count("<error ") == 3  # unknown, a step left running, the infrastructure
-    assert 'errors="3" failures="6"' in junit
+    assert 'errors="3" failures="8"' in junit

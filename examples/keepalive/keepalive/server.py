@@ -2,9 +2,10 @@
 
     python3 server.py [--port 8080] [--idle SECONDS]
 
-`GET /` answers at once, `GET /slow` after a second and a half, whatever else 404. A connection on which no request
-has come for `--idle` seconds is closed. On SIGTERM nothing new is accepted, idle connections are closed at
-once, requests under way are answered with `Connection: close`, and the service ends with exit code 0.
+`GET /` answers at once, `GET /slow` after a second and a half, whatever else 404. A connection on which no
+request has come for `--idle` seconds is closed. On SIGTERM nothing new is accepted, idle connections are
+closed at once, requests under way are answered with `Connection: close`, and the service ends with exit
+code 0.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def test_a_request_under_way_is_answered_when_the_service_is_told_to_end(lab, al
 
 def test_it_runs_again(lab, alice):
     """What a test has ended, the next one finds running."""
-    row, = lab.connections(host="alice", state="ESTABLISHED")
+    (row,) = lab.connections(host="alice", state="ESTABLISHED")
     assert (row.server.host, row.server.port, row.server.process) == ("web", 8080, "python3")
 
 
