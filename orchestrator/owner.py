@@ -71,8 +71,8 @@ def _is_ours(folder: Path) -> bool:
 
 
 def performance_of(name: str) -> str:
-    """What to lock for as long as a scenario is performed on lab `name`: what it stopped or ended on purpose is
-    not mended by an `up` meanwhile."""
+    """What to lock for as long as a scenario is performed on lab `name`: what it stopped or ended on purpose
+    is not mended by an `up` meanwhile."""
     return f"{name}/run"
 
 
