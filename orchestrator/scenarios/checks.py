@@ -80,7 +80,8 @@ def _judged(expectation: Expectation, field: Field, evidence: Sequence[str] = ()
 
 def _together(expectation: Expectation, checked: Sequence[_Checked], evidence: Sequence[str]) -> Judgement:
     verdict = worst(tuple(one.verdict for one in checked)) if checked else "unknown"
-    doubts = [one.seen.why or "it may be on either side" for one in checked if one.verdict == "unknown"]
+    not_known = [one.seen for one in checked if one.verdict == "unknown"]
+    doubts = [seen.why or seen.doubt or "it may be on either side" for seen in not_known]
     return Judgement(
         verdict=verdict,
         expected=expected(expectation),
