@@ -239,6 +239,8 @@ def _step(expectation: Expectation, name: tuple[str, str], seen: Observation) ->
     one = seen.steps.get(name)
     if one is None:
         return _not_seen(expectation, f"{'.'.join(name)} has not begun")
+    if one.lost:
+        return _not_seen(expectation, one.lost)
     judgement = _judged(expectation, lambda check: _step_field(one, check), one.output.splitlines())
     lasts = one.running and all(check.field == "running" for check in expectation.checks)
     return msgspec.structs.replace(judgement, still=name if lasts else ())  # it ends once

@@ -35,7 +35,8 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     """A step that has a name. While it runs, `duration` is how long it has so far (seconds). `stalled`: the
-    longest time (seconds) during it in which the observer was not running."""
+    longest time (seconds) during it in which the observer was not running. `lost`: why nothing will be known
+    of its end."""
 
     running: bool = False
     result: Any = None
@@ -44,6 +45,7 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     duration: float = 0.0
     output: str = ""  # of a program: what it wrote; of a recv: what it received
     stalled: float = 0.0
+    lost: str = ""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):

@@ -53,12 +53,6 @@ class Observer:
         self._base: dict[str, Mapping[str, int]] = {}
         self._shown: dict[str, str] | None = None  # rows by id
 
-    def looks(self, expectation: Expectation) -> Iterator[Look[Observation]]:
-        """One look after the other, for as long as they are asked for."""
-        while True:
-            yield self.look(expectation)
-            time.sleep(PAUSE)
-
     def look(self, expectation: Expectation) -> Look[Observation]:
         """As much of the lab as the expectation is about."""
         with self._lock:

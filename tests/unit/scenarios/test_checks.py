@@ -146,6 +146,13 @@ def test_two_halves_that_nat_may_have_parted_are_not_called_alone() -> None:
     assert verdict(text, with_rows(row(server=None, via=via), other, translating=True)) == "pass"
 
 
+def test_a_step_whose_host_has_gone_neither_runs_nor_has_ended() -> None:
+    seen = Observation(steps={("web", "got"): StepResult(lost="the agent of web is gone")})
+    for what in ("running: true", "running: false", "result: none", "duration: '<1s'"):
+        judged = judge(expect(f"step: web.got, {what}"), seen)
+        assert (judged.verdict, judged.why) == ("unknown", "the agent of web is gone")
+
+
 def test_a_row_in_transition_decides_nothing_but_that() -> None:
     moving = with_rows(row(status="in-transition"))
     assert verdict("connection: alice.call, client: ESTABLISHED", moving) == "unknown"
