@@ -117,7 +117,12 @@ class Calls:
         if result.name is not None:
             key = (step.host, result.name)
             self._ledger.learn(
-                key, result.fd, result.local, result.peer, made=step.opens and step.verb != "connect"
+                key,
+                result.fd,
+                result.local,
+                result.peer,
+                inode=result.inode,
+                made=step.opens and step.verb != "connect",
             )
             count = frame.message.get({"recv": "result", "http": "received"}.get(step.verb, ""))
             if isinstance(count, int):

@@ -223,16 +223,14 @@ def _connection(expectation: Expectation, name: tuple[str, str], seen: Observati
 
 
 def _listener(expectation: Expectation, name: tuple[str, str], seen: Observation) -> Judgement:
-    """By the descriptor that listens: of several at one port (SO_REUSEPORT) the one that it is."""
+    """By the descriptor that listens: of several at one port (SO_REUSEPORT) the one that it is, and none that
+    was opened there later."""
     one = seen.descriptors.get(name)
-    if one is None or one.local is None:
+    if one is None or one.local is None or one.inode is None:
         return _not_seen(expectation, f"{'.'.join(name)} was not opened, or not bound")
     at_port = rows.listening(ListenerAt(host=name[0], port=one.local[1]), seen)
-    address = rows.plain(one.local[0])
-    mine = [row for row in at_port if row.address == ("*" if address in ("0.0.0.0", "::") else address)]
-    held = [row for row in mine if one.fd is not None and one.fd in [holder.fd for holder in row.holders]]
-    chosen = held if len(mine) > 1 else mine
-    return _rows(expectation, chosen, seen, rows.why_not_missing(seen, (name[0],)))
+    mine = [row for row in at_port if row.inode == one.inode]
+    return _rows(expectation, mine, seen, rows.why_not_missing(seen, (name[0],)))
 
 
 def _step(expectation: Expectation, name: tuple[str, str], seen: Observation) -> Judgement:

@@ -24,10 +24,12 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
 
     `peer`: getpeername(2)'s, or where it was to connect to, for a socket in SYN_SENT has no peer.
     `connection`: the id of the row in which it was last seen, if it was: so that the row is known when only
-    the other end is left, and behind NAT.
+    the other end is left, and behind NAT. `inode`: of the socket, which may outlive this descriptor of it, or
+    be outlived by another one at its port.
     """
 
     fd: int | None = None
+    inode: int | None = None
     local: Address | None = None
     peer: Address | None = None
     connection: str | None = None

@@ -152,6 +152,24 @@ cleanup:
     assert record.problem == ""
 
 
+def test_a_listener_that_was_closed_is_not_the_one_that_followed_it(lab: Rig) -> None:
+    record = perform(
+        lab,
+        LAB,
+        """
+steps:
+  - web: listen :80 as first
+  - web: close first
+  - expect: {listener: web.first, state: none}
+  - web: listen :80 as second
+  - expect: {listener: web.first, state: none}
+  - expect: {listener: web.second, state: LISTEN, queue: 0}
+  - expect: {listener: "web:80", state: LISTEN}
+""",
+    )
+    assert record.verdict == "pass", explained(record)
+
+
 def test_a_failed_expectation_is_told_with_evidence_and_the_rest_goes_on(lab: Rig) -> None:
     record = perform(
         lab,

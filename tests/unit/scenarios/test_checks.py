@@ -249,8 +249,14 @@ def test_listeners(text: str, seen: Observation, is_so: Verdict) -> None:
 
 
 def test_of_several_sockets_at_a_port_the_named_one_is_meant() -> None:
-    shared = Observation(listeners=(listener(queue=7, holders=()), listener(queue=2)), descriptors=DOOR)
+    shared = Observation(listeners=(listener(queue=7, inode=8), listener(queue=2)), descriptors=DOOR)
     assert verdict("listener: web.door, queue: 2", shared) == "pass"
+
+
+def test_a_socket_opened_at_the_port_later_is_not_the_named_one() -> None:
+    later = Observation(listeners=(listener(inode=8),), descriptors=DOOR)  # by the same descriptor number
+    assert verdict("listener: web.door, state: LISTEN", later) == "fail"
+    assert verdict("listener: web.door, state: none", later) == "pass"
 
 
 @pytest.mark.parametrize(
