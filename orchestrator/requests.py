@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -20,12 +21,14 @@ _MOST_TEXT = 768 << 10  # characters of them, as JSON: less than AGENT_MAX_JSON
 
 
 class Pending:
-    """A request under way. `on_part` is called by the reading thread and must not wait for anything."""
+    """A request under way. `on_part` is called by the reading thread and must not wait for anything. `ended`:
+    when its answer came, on time.monotonic(), once it is `done`."""
 
     def __init__(self, requests: Requests, on_part: OnPart | None) -> None:
         self._requests = requests
         self.on_part = on_part
         self.number = 0
+        self.ended = 0.0
         self.future: Future[Frame] = Future()
 
     @property
@@ -44,10 +47,16 @@ class Pending:
     def settle(self, message: Message, data: bytes) -> None:
         """Its answer has come."""
         if "error" in message:
-            self.future.set_exception(to_error(message["error"]))
+            self.fail(to_error(message["error"]))
         else:
             value = message.get("ok")
+            self.ended = time.monotonic()
             self.future.set_result(Frame(value if isinstance(value, dict) else {}, data))
+
+    def fail(self, error: BaseException) -> None:
+        """None will come."""
+        self.ended = time.monotonic()
+        self.future.set_exception(error)
 
 
 class Requests:
@@ -99,7 +108,7 @@ class Requests:
             error = whole.exception() or DaemonError("the daemon ended an answer early")
             for one in several:
                 if not one.done:
-                    one.future.set_exception(error)
+                    one.fail(error)
 
         whole = self.begin("calls", on_part=take, calls=group, **arguments)
         whole.future.add_done_callback(end)
@@ -152,7 +161,7 @@ class Requests:
             self._gone = error
             left, self._pending = list(self._pending.values()), {}
         for pending in left:
-            pending.future.set_exception(error)
+            pending.fail(error)
 
 
 def _groups(calls: Iterable[Message]) -> Iterator[list[Message]]:

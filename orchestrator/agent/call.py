@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import ssl
 import time
 from collections.abc import Generator
@@ -196,4 +197,4 @@ def _about(descriptor: Descriptor | None) -> dict[str, Any]:
     if sock.fileno() < 0:
         return {"name": descriptor.name, "fd": None, "local": None, "peer": None}
     ends = {"local": sockets.local(sock), "peer": sockets.peer(sock)}
-    return {"name": descriptor.name, "fd": sock.fileno(), **ends}
+    return {"name": descriptor.name, "fd": sock.fileno(), "inode": os.fstat(sock.fileno()).st_ino, **ends}

@@ -72,7 +72,8 @@ class Call:
         about: dict[str, Any] = {"name": None, "fd": None, "local": None, "peer": None}
         if self.descriptor:
             name, fd, socket, _ = self.descriptor
-            about = {"name": name, "fd": fd, "local": _ends(socket)[0], "peer": _ends(socket)[1]}
+            about = {"name": name, "fd": fd, "inode": socket.inode}
+            about["local"], about["peer"] = _ends(socket)
         times = {"began": self.began, "duration": time.monotonic() - self.began}
         return {"result": self.result, "errno": self.errno, **about, **times, **self.more}
 

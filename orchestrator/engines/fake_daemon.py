@@ -18,7 +18,7 @@ from orchestrator.engines.fake_network import Network, Spec
 from orchestrator.engines.fake_programs import Program, check, lacks
 from orchestrator.engines.fake_session import Asked, Session, Steps, ended
 from orchestrator.engines.fake_tcp import Tcp
-from orchestrator.errors import AgentError, DaemonError, LabError
+from orchestrator.errors import AgentError, AgentGone, DaemonError, LabError
 from orchestrator.model.plan import LabKey
 
 ANSWER_SECONDS = 10.0  # as long as the real daemon waits for an agent
@@ -427,10 +427,10 @@ _OPS = (
 
 
 def _on(host: FakeHost) -> FakeHost:
-    """Raises AgentError for one whose power was cut."""
+    """Raises AgentGone for one whose power was cut."""
     if host.off:
         name = host.node.name
-        raise AgentError(
+        raise AgentGone(
             f"the agent of {name} is gone", f"its power was cut; `lab restart {name}` brings it back"
         )
     return host

@@ -24,6 +24,7 @@ class CallResult(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str | None = None  # the descriptor's
     fd: int | None = None
+    inode: int | None = None  # the socket's, which stays when descriptors of it are closed
     result: Any = None
     errno: str | None = None
     timed_out: bool = False

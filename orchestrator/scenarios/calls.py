@@ -26,26 +26,27 @@ class StepFailed(Exception):
     """A step did not do what it had to; the steps after it rely on it."""
 
 
-class UnderWay(NamedTuple):
-    """The calls of a step under way, in their order. `label`: by which they can be interrupted."""
-
-    step: Call
-    pending: list[Pending]
-    began: float
-    label: int
-
-    @property
-    def done(self) -> bool:
-        """Whether all are answered."""
-        return all(one.done for one in self.pending)
-
-
 class Answered(NamedTuple):
     """All calls of a step, ended. `first`: the first that went wrong, else the first."""
 
     results: list[CallResult]
     bad: list[CallResult]
     first: CallResult
+
+
+class UnderWay:
+    """The calls of a step under way, in their order. `label`: by which they can be interrupted. `answered`:
+    what came of them, once that is in the ledger, where it is put by one thread (`taking`)."""
+
+    def __init__(self, step: Call, pending: list[Pending], began: float, label: int) -> None:
+        self.step, self.pending, self.began, self.label = step, pending, began, label
+        self.answered: Answered | None = None
+        self.taking = threading.Lock()
+
+    @property
+    def done(self) -> bool:
+        """Whether all are answered."""
+        return all(one.done for one in self.pending)
 
 
 class Calls:
@@ -92,28 +93,36 @@ class Calls:
             self._ledger.expect((step.host, name), address((message["address"], message["port"])))
 
     def finish(self, calls: UnderWay) -> Answered:
-        """Wait for the answers, and note what they say."""
+        """Wait for the answers, and note what they say: once, whoever asks for it."""
+        frames = [self._until_answered(one, calls.step.timeout) for one in calls.pending]
+        with calls.taking:
+            if calls.answered is None:
+                calls.answered = self._take(calls, frames)
+            return calls.answered
+
+    def _take(self, calls: UnderWay, frames: Sequence[Frame | AgentError]) -> Answered:
         step = calls.step
-        results = [self._answer(step, one) for one in calls.pending]
+        results = [self._answer(step, one) for one in frames]
         bad = [one for one in results if not accepted(step, one)]
         first = (bad or results)[0]
         if step.name is not None:
-            self._ledger.end((step.host, step.name), self._step_result(results, first, calls.began))
+            self._ledger.end((step.host, step.name), self._step_result(results, first, calls))
         return Answered(results, bad, first)
 
-    def _answer(self, step: Call, one: Pending) -> CallResult:
+    def _answer(self, step: Call, frame: Frame | AgentError) -> CallResult:
         """One answer, taken into the ledger."""
-        try:
-            frame = self._until_answered(one, step.timeout)
-        except AgentGone:
-            raise
-        except AgentError as error:
-            return CallResult(refused=error.message)
+        if isinstance(frame, AgentError):
+            return CallResult(refused=frame.message)
         result = call_result(frame.message, frame.data)
         if result.name is not None:
             key = (step.host, result.name)
             self._ledger.learn(
-                key, result.fd, result.local, result.peer, made=step.opens and step.verb != "connect"
+                key,
+                result.fd,
+                result.local,
+                result.peer,
+                inode=result.inode,
+                made=step.opens and step.verb != "connect",
             )
             count = frame.message.get({"recv": "result", "http": "received"}.get(step.verb, ""))
             if isinstance(count, int):
@@ -121,12 +130,16 @@ class Calls:
         self._ledger.did(step.host, said(step, result))
         return result
 
-    def _until_answered(self, one: Pending, seconds: float) -> Frame:
-        """The answer, or StepFailed when the run is ended meanwhile."""
+    def _until_answered(self, one: Pending, seconds: float) -> Frame | AgentError:
+        """The answer, or why there was no call; StepFailed when the run is ended meanwhile."""
         deadline = time.monotonic() + seconds + GRACE
         while True:
             try:
                 return one.answer(timeout=0.5)
+            except AgentGone:
+                raise
+            except AgentError as error:
+                return error
             except TimeoutError:
                 if self._stop.is_set():
                     raise StepFailed("ended") from None
@@ -135,14 +148,15 @@ class Calls:
                         "an agent does not answer", "`lab status` shows how the hosts are"
                     ) from None
 
-    def _step_result(self, results: Sequence[CallResult], first: CallResult, began: float) -> StepResult:
+    def _step_result(self, results: Sequence[CallResult], first: CallResult, calls: UnderWay) -> StepResult:
+        ended = max(one.ended for one in calls.pending)
         return StepResult(
             result=first.result,
             errno=first.errno,
             timed_out=first.timed_out,
             duration=max(one.duration for one in results),
             output=first.text,
-            stalled=self._heartbeat.stalled(began, time.monotonic()),
+            stalled=self._heartbeat.stalled(calls.began, ended),
         )
 
 

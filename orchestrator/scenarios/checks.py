@@ -80,7 +80,8 @@ def _judged(expectation: Expectation, field: Field, evidence: Sequence[str] = ()
 
 def _together(expectation: Expectation, checked: Sequence[_Checked], evidence: Sequence[str]) -> Judgement:
     verdict = worst(tuple(one.verdict for one in checked)) if checked else "unknown"
-    doubts = [one.seen.why or "it may be on either side" for one in checked if one.verdict == "unknown"]
+    not_known = [one.seen for one in checked if one.verdict == "unknown"]
+    doubts = [seen.why or seen.doubt or "it may be on either side" for seen in not_known]
     return Judgement(
         verdict=verdict,
         expected=expected(expectation),
@@ -222,22 +223,22 @@ def _connection(expectation: Expectation, name: tuple[str, str], seen: Observati
 
 
 def _listener(expectation: Expectation, name: tuple[str, str], seen: Observation) -> Judgement:
-    """By the descriptor that listens: of several at one port (SO_REUSEPORT) the one that it is."""
+    """By the descriptor that listens: of several at one port (SO_REUSEPORT) the one that it is, and none that
+    was opened there later."""
     one = seen.descriptors.get(name)
-    if one is None or one.local is None:
+    if one is None or one.local is None or one.inode is None:
         return _not_seen(expectation, f"{'.'.join(name)} was not opened, or not bound")
     at_port = rows.listening(ListenerAt(host=name[0], port=one.local[1]), seen)
-    address = rows.plain(one.local[0])
-    mine = [row for row in at_port if row.address == ("*" if address in ("0.0.0.0", "::") else address)]
-    held = [row for row in mine if one.fd is not None and one.fd in [holder.fd for holder in row.holders]]
-    chosen = held if len(mine) > 1 else mine
-    return _rows(expectation, chosen, seen, rows.why_not_missing(seen, (name[0],)))
+    mine = [row for row in at_port if row.inode == one.inode]
+    return _rows(expectation, mine, seen, rows.why_not_missing(seen, (name[0],)))
 
 
 def _step(expectation: Expectation, name: tuple[str, str], seen: Observation) -> Judgement:
     one = seen.steps.get(name)
     if one is None:
         return _not_seen(expectation, f"{'.'.join(name)} has not begun")
+    if one.lost:
+        return _not_seen(expectation, one.lost)
     judgement = _judged(expectation, lambda check: _step_field(one, check), one.output.splitlines())
     lasts = one.running and all(check.field == "running" for check in expectation.checks)
     return msgspec.structs.replace(judgement, still=name if lasts else ())  # it ends once

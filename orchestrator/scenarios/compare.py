@@ -19,12 +19,14 @@ from orchestrator.model.steps import Contains, Flag, Matches, Number, Test, Word
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen of a field. `any_of`: it goes by several names (an error, and that time was over);
-    `high`: a number that may be anything from `value` up to it. `why`: it is not known, and why."""
+    `high`: a number that may be anything from `value` up to it. `why`: it is not known, and why; `doubt`: it
+    is what was seen, and why that says of nothing else that it is not so."""
 
     value: Any = None
     any_of: tuple[str, ...] = ()
     high: float | None = None
     why: str = ""
+    doubt: str = ""
 
     def __str__(self) -> str:
         if self.why:
@@ -59,7 +61,8 @@ def compare(test: Test, seen: Value) -> Verdict:
     if isinstance(test, Number):
         return _number(test, seen)
     if isinstance(test, Words):
-        return _said(any(_is(word, seen) for word in test.any_of))
+        holds = any(_is(word, seen) for word in test.any_of)
+        return "unknown" if seen.doubt and not holds else _said(holds)
     if isinstance(test, Flag):
         return _said(seen.value is test.value)
     return _said(found(test, shown(seen.value)))

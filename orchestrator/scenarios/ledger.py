@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from orchestrator.model.runs import CallResult
 from orchestrator.scenarios.observation import Address, Descriptor, Name, Received, StepResult
 
@@ -71,7 +73,8 @@ class Ledger:
         with self._lock:
             known = self._descriptors.get(name)
             if known is None or peer is not None:
-                self._descriptors[name] = Descriptor(fd=known.fd if known else None, peer=peer)
+                fd, inode = (known.fd, known.inode) if known else (None, None)
+                self._descriptors[name] = Descriptor(fd=fd, inode=inode, peer=peer)
 
     def unexpect(self, name: Name) -> None:
         """It was not opened."""
@@ -81,7 +84,14 @@ class Ledger:
                 del self._descriptors[name]
 
     def learn(
-        self, name: Name, fd: int | None, local: Address | None, peer: Address | None, *, made: bool = False
+        self,
+        name: Name,
+        fd: int | None,
+        local: Address | None,
+        peer: Address | None,
+        *,
+        inode: int | None = None,
+        made: bool = False,
     ) -> None:
         """What an answer of the agent says of a descriptor; what it does not say stays as it was known.
 
@@ -94,6 +104,7 @@ class Ledger:
             same = known.local is None or local is None or known.local == local
             self._descriptors[name] = Descriptor(
                 fd=known.fd if fd is None else fd,
+                inode=known.inode if inode is None else inode,
                 local=local or known.local,
                 peer=peer or known.peer,
                 connection=known.connection if same else None,
@@ -104,9 +115,7 @@ class Ledger:
         with self._lock:
             known = self._descriptors.get(name)
             if known is not None and known.connection != connection:
-                self._descriptors[name] = Descriptor(
-                    fd=known.fd, local=known.local, peer=known.peer, connection=connection
-                )
+                self._descriptors[name] = msgspec.structs.replace(known, connection=connection)
 
     def descriptors(self) -> Mapping[Name, Descriptor]:
         """All that were opened, also those that are closed by now."""
@@ -156,11 +165,13 @@ def address(value: Any) -> Address | None:
 
 def call_result(answer: Mapping[str, Any], data: bytes) -> CallResult:
     """An agent's answer. What has not the form that it should is left out: an agent is not trusted."""
-    fd, listener, errno, name = (answer.get(key) for key in ("fd", "listener", "errno", "name"))
+    fd, inode, listener = (answer.get(key) for key in ("fd", "inode", "listener"))
+    errno, name = answer.get("errno"), answer.get("name")
     duration, eof, problem = answer.get("duration"), answer.get("eof"), answer.get("problem")
     return CallResult(
         name=name if isinstance(name, str) else None,
         fd=fd if isinstance(fd, int) else None,
+        inode=inode if isinstance(inode, int) else None,
         result=answer.get("result"),
         errno=errno if isinstance(errno, str) else None,
         timed_out=answer.get("timed_out") is True,

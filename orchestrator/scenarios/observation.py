@@ -24,10 +24,12 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
 
     `peer`: getpeername(2)'s, or where it was to connect to, for a socket in SYN_SENT has no peer.
     `connection`: the id of the row in which it was last seen, if it was: so that the row is known when only
-    the other end is left, and behind NAT.
+    the other end is left, and behind NAT. `inode`: of the socket, which may outlive this descriptor of it, or
+    be outlived by another one at its port.
     """
 
     fd: int | None = None
+    inode: int | None = None
     local: Address | None = None
     peer: Address | None = None
     connection: str | None = None
@@ -35,7 +37,8 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     """A step that has a name. While it runs, `duration` is how long it has so far (seconds). `stalled`: the
-    longest time (seconds) during it in which the observer was not running."""
+    longest time (seconds) during it in which the observer was not running. `lost`: why nothing will be known
+    of its end."""
 
     running: bool = False
     result: Any = None
@@ -44,6 +47,7 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     duration: float = 0.0
     output: str = ""  # of a program: what it wrote; of a recv: what it received
     stalled: float = 0.0
+    lost: str = ""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):

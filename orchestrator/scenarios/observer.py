@@ -20,7 +20,7 @@ from orchestrator.garbage import no_collection
 from orchestrator.join import counters, looks
 from orchestrator.join.connections import Joined, join
 from orchestrator.model.plan import Plan
-from orchestrator.model.steps import Expectation, ListenerAt
+from orchestrator.model.steps import Expectation
 from orchestrator.scenarios import rows
 from orchestrator.scenarios.ledger import Ledger, address
 from orchestrator.scenarios.logs import LogFollower
@@ -52,12 +52,6 @@ class Observer:
         self._before_at = 0.0
         self._base: dict[str, Mapping[str, int]] = {}
         self._shown: dict[str, str] | None = None  # rows by id
-
-    def looks(self, expectation: Expectation) -> Iterator[Look[Observation]]:
-        """One look after the other, for as long as they are asked for."""
-        while True:
-            yield self.look(expectation)
-            time.sleep(PAUSE)
 
     def look(self, expectation: Expectation) -> Look[Observation]:
         """As much of the lab as the expectation is about."""
@@ -179,10 +173,8 @@ class Observer:
 
 
 def needs_holders(expectation: Expectation) -> bool:
-    """Whether it is about who holds a socket, or a listener that is known among others by its descriptor."""
-    fields = {check.field.rpartition(".")[2] for check in expectation.checks}
-    by_descriptor = expectation.kind == "listener" and not isinstance(expectation.subject, ListenerAt)
-    return by_descriptor or not fields.isdisjoint(HELD)
+    """Whether it is about who holds a socket."""
+    return not {check.field.rpartition(".")[2] for check in expectation.checks}.isdisjoint(HELD)
 
 
 def _agreed(before: Joined, now: Joined) -> Joined:

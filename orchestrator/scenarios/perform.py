@@ -12,7 +12,7 @@ from typing import Any, Protocol, assert_never
 
 import msgspec
 
-from orchestrator.errors import LabError
+from orchestrator.errors import AgentGone, LabError
 from orchestrator.model.runs import ExpectationRecord, Part, StepRecord
 from orchestrator.model.steps import (
     Call,
@@ -35,7 +35,7 @@ from orchestrator.scenarios.calls import Calls, StepFailed, UnderWay, why_bad
 from orchestrator.scenarios.heartbeat import Heartbeat
 from orchestrator.scenarios.ledger import Ledger
 from orchestrator.scenarios.observation import Judgement, Observation, StepResult
-from orchestrator.scenarios.observer import Observer
+from orchestrator.scenarios.observer import PAUSE, Observer
 from orchestrator.scenarios.programs import Program, numbered
 from orchestrator.scenarios.timing import Look
 
@@ -140,12 +140,18 @@ class Performer:
         for key, running in list(self._running.items()):
             if running.done:
                 del self._running[key]
-                try:
-                    self._join(running, running.step)
-                except StepFailed:  # it is in the records
-                    yield running.step, False
-                else:
-                    yield running.step, True
+                yield running.step, self._ended_well(running)
+
+    def _ended_well(self, running: UnderWay | Program) -> bool:
+        """What ended with its host, whose power a step has cut, was not to end otherwise."""
+        try:
+            self._join(running, running.step)
+        except StepFailed:  # it is in the records
+            return False
+        except AgentGone:
+            if running.step.host not in self.powered_off:
+                raise
+        return True
 
     def end_background(self) -> None:
         """What was left running and never joined: what has failed by now is a failure, the rest just ends."""
@@ -209,26 +215,46 @@ class Performer:
             if not made.background:
                 program.end()
             raise StepFailed("ended")
-        ended = time.monotonic()
-        code, output = program.code, program.output
-        duration = ended - program.began
-        if made.name is not None:
-            stalled = self._heartbeat.stalled(program.began, ended)
-            result = StepResult(
-                result=code, timed_out=program.timed_out, duration=duration, output=output, stalled=stalled
-            )
-            self._ledger.end((made.host, made.name), result)
+        self._take_program(program)
+        code = program.code
         self._ledger.did(made.host, f"{made.text}: exit {code}")
         record = StepRecord(
             **self._about(step, program.began),
-            duration=duration,
+            duration=program.ended - program.began,
             result=code,
             timed_out=program.timed_out,
-            output=output,
+            output=program.output,
             verdict="pass" if program.well else "fail",
             why=program.why,
         )
         self._record(step, record)
+
+    def _take_program(self, program: Program) -> None:
+        """One that has ended, into the ledger."""
+        made, ended = program.step, program.ended
+        if made.name is not None:
+            result = StepResult(
+                result=program.code,
+                timed_out=program.timed_out,
+                duration=ended - program.began,
+                output=program.output,
+                stalled=self._heartbeat.stalled(program.began, ended),
+            )
+            self._ledger.end((made.host, made.name), result)
+
+    def _take_ended(self) -> None:
+        """What has ended of all that was left running, into the ledger; whoever joins it records it."""
+        for running in list(self._running.values()):
+            if running.done:
+                step = running.step
+                try:
+                    if isinstance(running, Program):
+                        self._take_program(running)
+                    else:
+                        self._calls.finish(running)
+                except LabError as error:  # told by whoever joins it
+                    if step.name is not None:
+                        self._ledger.end((step.host, step.name), StepResult(lost=error.message))
 
     # Waiting, side by side.
 
@@ -317,12 +343,21 @@ class Performer:
         def judge(seen: Observation) -> Judgement:
             return checks.judge(step, seen)
 
-        looks = _until(self.stop, self._observer.looks(step))
+        looks = self._looks(step)
         if step.lasting is None:
             judgement = timing.within(judge, looks, began, step.within)
         else:
             judgement = timing.lasting(judge, looks, began, step.lasting)
         self._judged(step, self._part, judgement, began)
+
+    def _looks(self, step: Expectation) -> Iterator[Look[Observation]]:
+        """One look after the other, until the run is ended; each knows of all that has ended before it."""
+        while True:
+            self._take_ended()
+            yield self._observer.look(step)
+            if self.stop.is_set():
+                return
+            time.sleep(PAUSE)
 
     def _judged(self, step: Expectation, part: Part, judgement: Judgement, began: float) -> None:
         verdict = judgement.verdict
@@ -373,11 +408,3 @@ def _keys(ref: Ref) -> list[tuple[str, str]]:
 
 def _unknown(step: Expectation, why: str) -> Judgement:
     return Judgement(verdict="unknown", expected=checks.expected(step), observed="", why=why)
-
-
-def _until(stop: threading.Event, looks: Iterator[Look[Observation]]) -> Iterator[Look[Observation]]:
-    """Looks, until the run is ended."""
-    for look in looks:
-        yield look
-        if stop.is_set():
-            return

@@ -60,6 +60,11 @@ class Program:
         return all(one.done for one in self._pending)
 
     @property
+    def ended(self) -> float:
+        """When the last of them ended; now, while one has not."""
+        return max(one.ended for one in self._pending) if self.done else time.monotonic()
+
+    @property
     def output(self) -> str:
         """What it wrote, to either stream, as it came."""
         with self._lock:

@@ -12,6 +12,7 @@ from orchestrator.scenarios.compare import Value, unknown
 from orchestrator.scenarios.observation import Descriptor, Name, Observation
 
 NO_ROW = Value(value=None)
+MOVING = "its tables changed while they were read"
 _FOR_GOOD = frozenset(("client", "server", "accepted", "status")) | {
     f"{end}.{name}"
     for end in ("client", "server")
@@ -109,7 +110,8 @@ def connection_field(row: Connection | None, field: str, seen: Observation) -> V
     if field == "via":
         hosts = tuple(via.host for via in row.via)
         return Value(value=", ".join(hosts) or None, any_of=hosts)
-    return Value(value=getattr(row, field))
+    doubt = MOVING if field == "status" and row.status == "in-transition" else ""
+    return Value(value=getattr(row, field), doubt=doubt)
 
 
 def still(row: Connection | Listener | None, fields: Iterable[str]) -> tuple[object, ...]:
@@ -128,7 +130,7 @@ def still(row: Connection | Listener | None, fields: Iterable[str]) -> tuple[obj
 
 def _end_field(row: Connection, end: End | None, name: str, seen: Observation) -> Value:
     if row.status == "in-transition":
-        return unknown("its tables changed while they were read")
+        return unknown(MOVING)
     if end is None:
         return _missing_end(row, seen)
     if name == "holders":
@@ -162,7 +164,7 @@ def _may_be_other(row: Connection, other: Connection) -> bool:
 
 def _accepted(row: Connection, seen: Observation) -> Value:
     if row.status == "in-transition":
-        return unknown("its tables changed while they were read")
+        return unknown(MOVING)
     if row.server is None:
         return _missing_end(row, seen)
     if row.accepted is None:

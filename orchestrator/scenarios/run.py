@@ -148,7 +148,7 @@ class _Performance:
                 for later, one in left[at + 1 :]:
                     self._performer.not_reached((one,), later, why)
                 return
-        self._performer.end_background()
+        self._guarded(self._performer.end_background, "what was left running")
 
     def _clean_up(self) -> None:
         """Each step of it, whatever came of the one before; then all that was opened is closed."""
@@ -159,13 +159,17 @@ class _Performance:
 
     def _attempt(self, steps: Sequence[Step], part: Part) -> bool:
         """Perform them; False where what follows cannot be done."""
+        return self._guarded(lambda: self._performer.perform(steps, part), f"line {steps[0].line}")
+
+    def _guarded(self, do: Callable[[], None], where: str) -> bool:
+        """Do it; False, and a note of why, where it failed or was ended: there is still to be cleaned up."""
         try:
-            self._performer.perform(steps, part)
+            do()
         except StepFailed as failed:
-            self._why = self._why or f"line {steps[0].line}: {failed}"
+            self._why = self._why or f"{where}: {failed}"
             return False
         except LabError as error:
-            self._problem = self._problem or f"line {steps[0].line}: {error.message}"
+            self._problem = self._problem or f"{where}: {error.message}"
             return False
         except BaseException as ending:  # Ctrl-C, a signal
             self._performer.stop.set()

@@ -75,6 +75,101 @@ def test_all_is_closed_afterwards(lab: Rig) -> None:
     nothing_is_open(lab)
 
 
+def test_a_row_that_one_look_alone_has_shown_does_not_fail_what_lasts(lab: Rig) -> None:
+    record = perform(
+        lab,
+        LAB,
+        """
+steps:
+  - web: listen :80 as door
+  - expect: {listener: web.door, queue: 0}
+  - alice: connect web:80 as call
+  - expect: {connection: alice.call, status: joined, for: 200ms}
+""",
+    )
+    first, second = record.expectations
+    assert first.verdict == "pass", explained(record)
+    assert second.verdict != "fail", explained(record)  # a busy computer may leave it unknown
+
+
+def test_a_step_that_was_left_running_is_known_to_have_ended_before_it_is_joined(lab: Rig) -> None:
+    record = perform(
+        lab,
+        LAB,
+        """
+steps:
+  - web: listen :80 as door
+  - web: accept door as conn &
+  - expect: {step: web.conn, running: true}
+  - alice: connect web:80 as call
+  - expect: {step: web.conn, running: false, errno: none}
+  - web: recv conn as heard &
+  - alice: send call hello
+  - expect: {received: web.conn, text: hello}
+  - expect: {step: web.heard, running: false, result: 5}
+  - wait: web.heard
+  - wait: web.conn
+  - expect: {received: web.conn, text: hello}
+""",
+    )
+    assert record.verdict == "pass", explained(record)
+
+
+@real
+def test_a_program_left_running_takes_as_long_as_it_ran(lab: Rig) -> None:
+    record = perform(
+        lab,
+        LAB,
+        """
+steps:
+  - alice: run sleep 0.1 as nap &
+  - wait: 1s
+  - expect: {step: alice.nap, running: false}
+  - wait: alice.nap
+  - expect: {step: alice.nap, duration: "<800ms", result: 0}
+""",
+    )
+    assert verdicts(record) == ["pass", "pass"], explained(record)
+    assert record.steps[-1].duration < 0.8
+
+
+def test_what_waits_in_a_host_that_is_gone_ends_with_it(lab: Rig) -> None:
+    record = perform(
+        lab,
+        LAB,
+        """
+steps:
+  - web: listen :80 as door
+  - web: accept door as conn &
+  - kill: web
+  - expect: {step: web.conn, running: true, within: 100ms}
+cleanup:
+  - alice: connect web:81 timeout=100ms fails=timeout
+""",
+    )
+    assert verdicts(record) == ["unknown"], explained(record)
+    assert [one.part for one in record.steps][-1] == "cleanup"
+    assert record.problem == ""
+
+
+def test_a_listener_that_was_closed_is_not_the_one_that_followed_it(lab: Rig) -> None:
+    record = perform(
+        lab,
+        LAB,
+        """
+steps:
+  - web: listen :80 as first
+  - web: close first
+  - expect: {listener: web.first, state: none}
+  - web: listen :80 as second
+  - expect: {listener: web.first, state: none}
+  - expect: {listener: web.second, state: LISTEN, queue: 0}
+  - expect: {listener: "web:80", state: LISTEN}
+""",
+    )
+    assert record.verdict == "pass", explained(record)
+
+
 def test_a_failed_expectation_is_told_with_evidence_and_the_rest_goes_on(lab: Rig) -> None:
     record = perform(
         lab,

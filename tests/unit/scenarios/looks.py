@@ -73,7 +73,7 @@ def row(client: str | None = "ESTABLISHED", server: str | None = "ESTABLISHED", 
 def listener(**more: Any) -> Listener:
     """web's listening socket."""
     fields: dict[str, Any] = {"pid": 1, "process": "agent", "fd": 3, "holders": (Holder(1, "agent", 3),)}
-    fields |= {"host": "web", "address": "*", "port": 80, "queue": 0, "limit": 128}
+    fields |= {"host": "web", "address": "*", "port": 80, "queue": 0, "limit": 128, "inode": 7}
     return Listener(**(fields | more))
 
 
@@ -81,4 +81,4 @@ CALL = {("alice", "call"): Descriptor(fd=4, local=ALICE, peer=WEB)}
 MANY = {
     ("alice", f"many-{n}"): Descriptor(fd=4 + n, local=("10.0.0.1", 5000 + n), peer=WEB) for n in (1, 2, 3)
 }
-DOOR = {("web", "door"): Descriptor(fd=3, local=("0.0.0.0", 80))}
+DOOR = {("web", "door"): Descriptor(fd=3, inode=7, local=("0.0.0.0", 80))}

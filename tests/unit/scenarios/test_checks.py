@@ -146,12 +146,20 @@ def test_two_halves_that_nat_may_have_parted_are_not_called_alone() -> None:
     assert verdict(text, with_rows(row(server=None, via=via), other, translating=True)) == "pass"
 
 
+def test_a_step_whose_host_has_gone_neither_runs_nor_has_ended() -> None:
+    seen = Observation(steps={("web", "got"): StepResult(lost="the agent of web is gone")})
+    for what in ("running: true", "running: false", "result: none", "duration: '<1s'"):
+        judged = judge(expect(f"step: web.got, {what}"), seen)
+        assert (judged.verdict, judged.why) == ("unknown", "the agent of web is gone")
+
+
 def test_a_row_in_transition_decides_nothing_but_that() -> None:
     moving = with_rows(row(status="in-transition"))
     assert verdict("connection: alice.call, client: ESTABLISHED", moving) == "unknown"
     assert verdict("connection: alice.call, accepted: true", moving) == "unknown"
     assert verdict("connection: alice.call, status: in-transition", moving) == "pass"
-    assert verdict("connection: alice.call, status: none, client: CLOSE", moving) == "fail"
+    assert verdict("connection: alice.call, status: joined", moving) == "unknown"
+    assert verdict("connection: alice.call, status: none, client: CLOSE", moving) == "unknown"
 
 
 def test_accepted_that_cannot_be_known() -> None:
@@ -241,8 +249,14 @@ def test_listeners(text: str, seen: Observation, is_so: Verdict) -> None:
 
 
 def test_of_several_sockets_at_a_port_the_named_one_is_meant() -> None:
-    shared = Observation(listeners=(listener(queue=7, holders=()), listener(queue=2)), descriptors=DOOR)
+    shared = Observation(listeners=(listener(queue=7, inode=8), listener(queue=2)), descriptors=DOOR)
     assert verdict("listener: web.door, queue: 2", shared) == "pass"
+
+
+def test_a_socket_opened_at_the_port_later_is_not_the_named_one() -> None:
+    later = Observation(listeners=(listener(inode=8),), descriptors=DOOR)  # by the same descriptor number
+    assert verdict("listener: web.door, state: LISTEN", later) == "fail"
+    assert verdict("listener: web.door, state: none", later) == "pass"
 
 
 @pytest.mark.parametrize(
