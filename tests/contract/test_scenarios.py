@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
+from orchestrator.errors import DaemonError
 from orchestrator.model.runs import StepRecord
+from orchestrator.runs import Runner
 from tests.support.rig import Rig, eventually
 from tests.support.rows import look
 from tests.support.scenarios import Silent, explained, perform, scenarios, verdicts
@@ -506,3 +510,21 @@ steps:
 """,
     )
     assert record.verdict == "pass", explained(record)
+
+
+def test_a_scenario_that_could_not_be_begun_leaves_no_green_document(
+    lab: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = Runner(lab.lab, Silent())
+    (scenario,) = scenarios(LAB, "steps: [alice: connect web:80 fails=ECONNREFUSED]")
+    assert runner.run(scenario).verdict == "pass"
+
+    def gone() -> NoReturn:
+        raise DaemonError("the daemon of the lab is gone")
+
+    monkeypatch.setattr(lab.lab, "another_channel", gone)
+    with pytest.raises(DaemonError):
+        runner.run(scenario)
+    record = runner.record()
+    assert (record.verdict, record.exit_code) == ("unknown", 3)
+    assert record.scenarios[-1].problem == "the daemon of the lab is gone"
