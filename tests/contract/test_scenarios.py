@@ -156,6 +156,28 @@ cleanup:
     assert record.problem == ""
 
 
+def test_what_came_in_belongs_to_one_descriptor_of_a_name(lab: Rig) -> None:
+    record = perform(
+        lab,
+        LAB,
+        """
+steps:
+  - web: listen :80 as door
+  - repeat: 2
+    steps:
+      - alice: connect web:80 as call
+      - web: accept door as conn
+      - expect: {received: web.conn, bytes: 5, within: 50ms}
+      - alice: send call hello
+      - web: recv conn
+      - expect: {received: web.conn, text: hello}
+      - alice: reset call
+      - web: close conn
+""",
+    )
+    assert verdicts(record) == ["unknown", "pass"] * 2, explained(record)
+
+
 def test_a_listener_that_was_closed_is_not_the_one_that_followed_it(lab: Rig) -> None:
     record = perform(
         lab,
@@ -337,9 +359,9 @@ steps:
       - web: accept door as conn
       - alice: send call ${word}
       - web: recv conn
+      - expect: {received: web.conn, text: "${word}"}
       - alice: close call
       - web: close conn
-  - expect: {received: web.conn, bytes: 15}
 """
     both = scenarios(LAB, text)
     assert [one.label for one in both] == ["it[port=80]", "it[port=8080]"]
