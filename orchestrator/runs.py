@@ -63,7 +63,18 @@ class Runner:
     def run(self, scenario: Scenario) -> ScenarioRecord:
         """One scenario; the lab is as before when this returns. Ctrl-C is raised again when it is."""
         with locked(performance_of(self.lab.key.name), self.say):
-            done = run_scenario(
+            done = self._done(scenario)
+            record = self._mended(done)
+        self.records.append(record)
+        if done.interrupted is not None:
+            raise done.interrupted
+        return record
+
+    def _done(self, scenario: Scenario) -> Done:
+        """It was performed, as far as it went. Raises LabError where the lab could not be reached: a scenario
+        of which nothing is known belongs into the record all the same."""
+        try:
+            return run_scenario(
                 self.lab.another_channel,
                 self.lab.plan,
                 scenario,
@@ -71,11 +82,19 @@ class Runner:
                 self.began,
                 watch=self.watch,
             )
-            record = self._mended(done)
-        self.records.append(record)
-        if done.interrupted is not None:
-            raise done.interrupted
-        return record
+        except LabError as error:
+            self.records.append(
+                ScenarioRecord(
+                    name=scenario.name,
+                    label=scenario.label,
+                    title=scenario.title,
+                    line=scenario.line,
+                    verdict="unknown",
+                    began=time.monotonic() - self.began,
+                    problem=error.message,
+                )
+            )
+            raise
 
     def _mended(self, done: Done) -> ScenarioRecord:
         """What the scenario ended runs again; where that fails, its record says so."""

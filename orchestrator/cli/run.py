@@ -165,5 +165,8 @@ class _Run:
         if path == STDOUT:
             click.echo(document, nl=False)
         elif path:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(document)
+            try:
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(document)
+            except OSError as error:
+                raise UsageError(f"{path}: {error.strerror}") from error

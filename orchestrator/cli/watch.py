@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.model.rows import endpoint
 from orchestrator.report.harmless import harmless
-from orchestrator.report.terminal import endpoint
 
 if TYPE_CHECKING:
     from orchestrator.lab import Lab

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from orchestrator.join.spaces import Space, Spaces
-from orchestrator.model.rows import Translation, Via
+from orchestrator.model.rows import Translation, Via, endpoint
 
 Endpoint = tuple[str, int]
 Path = tuple[Translation, ...]
@@ -72,9 +72,6 @@ def _walk(
 
 def via_of(path: Path) -> tuple[Via, ...]:
     """As the row shows it: each router and the tuple behind it."""
-    return tuple(Via(host=t.host, client=show(*t.new_client), server=show(*t.new_server)) for t in path)
-
-
-def show(address: str, port: int) -> str:
-    """`10.20.2.1:80`, `[fd20::1]:80`."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return tuple(
+        Via(host=t.host, client=endpoint(*t.new_client), server=endpoint(*t.new_server)) for t in path
+    )

@@ -119,6 +119,11 @@ class Via(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     server: str
 
 
+def endpoint(address: str, port: int) -> str:
+    """`10.20.2.80:80`, `[fd20:2::80]:80`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 class Listener(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A listening socket: `*:80, *:*` is no connection. `queue` of at most `limit` wait for accept."""
 

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.model.rows import endpoint
+
 DEFAULT_TIMEOUT = 5.0  # seconds of a call
 DEFAULT_WITHIN = 1.0  # seconds of an expectation that gives neither `within` nor `for`
 TIMED_OUT = "timeout"  # among `fails`: the call had not ended when its time was over
@@ -54,7 +56,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return endpoint(self.host, self.port)
 
 
 class Ref(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from orchestrator.model.plan import Change, Interface, Plan, PlannedConnect, PlannedHost, PlannedNetwork
+from orchestrator.model.rows import endpoint
 
 _SIGNS = {"make": "+", "remove": "-"}
 
@@ -51,7 +52,7 @@ def _host(host: PlannedHost) -> Iterator[str]:
     if host.run:
         yield "runs " + shlex.join(host.run)
     if host.listen:
-        yield "listens " + ", ".join(_end(one.address, one.port) for one in host.listen)
+        yield "listens " + ", ".join(endpoint(one.address, one.port) for one in host.listen)
     if host.connect:
         yield "connects " + ", ".join(_connect(one) for one in host.connect)
 
@@ -62,11 +63,7 @@ def _interface(one: Interface) -> str:
 
 def _connect(one: PlannedConnect) -> str:
     times = f" x{one.times}" if one.times > 1 else ""
-    return f"{one.host} {_end(one.address, one.port)}{times}"
-
-
-def _end(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{one.host} {endpoint(one.address, one.port)}{times}"
 
 
 def _steps(changes: Sequence[Change]) -> Iterator[str]:

@@ -77,7 +77,9 @@ ARGUMENT_FIELDS = {
     "kind": _text("Of `socket`: `tcp` or `udp`.", "tcp"),
     "family": _text("`4`, `6` or `dual` (IPv6 that takes IPv4 too).", "dual"),
     "address": _text(
-        "Of `bind`, `listen`: `:80`, `10.20.2.80:80`, `[::]:80`, or the host's own name.", ":80"
+        "Of `bind`, `listen`: `:80`, `10.20.2.80:80`, the host's own name, or `[::]:80`, which is IPv6 alone "
+        "unless with `family=dual`.",
+        ":80",
     ),
     "backlog": _text("Of `listen`: how many may wait for accept (the kernel takes one more).", "2"),
     "to": _text(
@@ -141,7 +143,7 @@ SUBJECT_FIELDS = {
         "As nstat(8) names it, as the difference since the scenario began.", "web.TcpExtListenDrops"
     ),
     "log": _text("What a host's program and logs have said since the scenario began.", "shop"),
-    "received": _text("What was received on a descriptor.", "alice.call"),
+    "received": _text("What was received on a descriptor since it was opened.", "alice.call"),
     "step": _text("A step by the name that `as` gave it.", "alice.call"),
 }
 END_FIELDS = (

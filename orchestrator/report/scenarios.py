@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orchestrator.model.rows import endpoint
 from orchestrator.model.runs import (
     CallResult,
     ExpectationRecord,
@@ -87,7 +88,7 @@ def _call(call: CallResult) -> str:
         _result(call.result),
         repr(call.text[:60]) if call.text else "",
         "end of stream" if call.eof else "",
-        f"{_place(call.local)} {ARROW} {_place(call.peer)}" if call.local and call.peer else "",
+        f"{endpoint(*call.local)} {ARROW} {endpoint(*call.peer)}" if call.local and call.peer else "",
         milliseconds(call.duration),
     ]
     return harmless("  ".join(part for part in parts if part))
@@ -99,10 +100,6 @@ def _result(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{k}" if v is True else f"{k}={v}" for k, v in value.items() if v is not False)[:200]
     return str(value)[:200]
-
-
-def _place(address: tuple[str, int]) -> str:
-    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 
 
 def milliseconds(seconds: float) -> str:
@@ -149,7 +146,7 @@ def descriptors(host: str, answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _ends(local: Any, peer: Any) -> str:
-    ends = [_place((str(one[0]), one[1])) for one in (local, peer) if isinstance(one, list) and len(one) == 2]
+    ends = [endpoint(str(one[0]), one[1]) for one in (local, peer) if isinstance(one, list) and len(one) == 2]
     return f" {ARROW} ".join(ends)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.model.rows import Connection, End, Holder, Listener
+from orchestrator.model.rows import Connection, End, Holder, Listener, endpoint
 from orchestrator.report.harmless import width
 from orchestrator.report.layout import EMPTY, PLAIN, Cell, Style, Table, line, paint, wrapped
 
@@ -175,11 +175,6 @@ def _listenfd(listener: Listener) -> str:
 def pair(listener: Listener) -> str:
     """A listening socket as the pair that it waits with: `(*:80,*:*)`."""
     return f"({endpoint(listener.address, listener.port)},*:*)"
-
-
-def endpoint(address: str, port: int) -> str:
-    """`10.20.2.80:80`, `[fd20:2::80]:80`."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def via(row: Connection) -> str:

@@ -87,7 +87,9 @@ class Calls:
                 one.answer(max(0.0, deadline - time.monotonic()))
 
     def _foresee(self, step: Call, message: dict[str, Any]) -> None:
-        """A connect under way has a row long before it is answered."""
+        """What it opens begins with nothing. A connect under way has a row long before it is answered."""
+        if step.opens and "as" in message:
+            self._ledger.renew((step.host, message["as"]))
         name = message.get("as") or message.get("fd")
         if step.verb == "connect" and isinstance(name, str):
             self._ledger.expect((step.host, name), address((message["address"], message["port"])))
@@ -116,14 +118,7 @@ class Calls:
         result = call_result(frame.message, frame.data)
         if result.name is not None:
             key = (step.host, result.name)
-            self._ledger.learn(
-                key,
-                result.fd,
-                result.local,
-                result.peer,
-                inode=result.inode,
-                made=step.opens and step.verb != "connect",
-            )
+            self._ledger.learn(key, result.fd, result.local, result.peer, inode=result.inode)
             count = frame.message.get({"recv": "result", "http": "received"}.get(step.verb, ""))
             if isinstance(count, int):
                 self._ledger.receive(key, frame.data, count, bool(frame.message.get("eof")))

@@ -226,8 +226,10 @@ def _listener(expectation: Expectation, name: tuple[str, str], seen: Observation
     """By the descriptor that listens: of several at one port (SO_REUSEPORT) the one that it is, and none that
     was opened there later."""
     one = seen.descriptors.get(name)
-    if one is None or one.local is None or one.inode is None:
+    if one is None or one.local is None:
         return _not_seen(expectation, f"{'.'.join(name)} was not opened, or not bound")
+    if one.inode is None:
+        return _not_seen(expectation, f"which socket {'.'.join(name)} is was not told")
     at_port = rows.listening(ListenerAt(host=name[0], port=one.local[1]), seen)
     mine = [row for row in at_port if row.inode == one.inode]
     return _rows(expectation, mine, seen, rows.why_not_missing(seen, (name[0],)))

@@ -68,6 +68,13 @@ class Ledger:
 
     # Descriptors.
 
+    def renew(self, name: Name) -> None:
+        """A descriptor is about to be opened under this name: what an earlier one was, and what came in on
+        that, is not its."""
+        with self._lock:
+            self._descriptors.pop(name, None)
+            self._streams.pop(name, None)
+
     def expect(self, name: Name, peer: Address | None) -> None:
         """A descriptor is about to be opened, or connected: its other end is to be this one."""
         with self._lock:
@@ -75,13 +82,6 @@ class Ledger:
             if known is None or peer is not None:
                 fd, inode = (known.fd, known.inode) if known else (None, None)
                 self._descriptors[name] = Descriptor(fd=fd, inode=inode, peer=peer)
-
-    def unexpect(self, name: Name) -> None:
-        """It was not opened."""
-        with self._lock:
-            known = self._descriptors.get(name)
-            if known is not None and known.fd is None and known.local is None:
-                del self._descriptors[name]
 
     def learn(
         self,
@@ -91,16 +91,10 @@ class Ledger:
         peer: Address | None,
         *,
         inode: int | None = None,
-        made: bool = False,
     ) -> None:
-        """What an answer of the agent says of a descriptor; what it does not say stays as it was known.
-
-        `made`: it is a new one of that name.
-        """
+        """What an answer of the agent says of a descriptor; what it does not say stays as it was known."""
         with self._lock:
-            known = self._descriptors.get(name)
-            if known is None or (made and known.fd is not None):
-                known = Descriptor()
+            known = self._descriptors.get(name) or Descriptor()
             same = known.local is None or local is None or known.local == local
             self._descriptors[name] = Descriptor(
                 fd=known.fd if fd is None else fd,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_address
 
-from orchestrator.model.rows import Connection, End, Listener
+from orchestrator.model.rows import Connection, End, Listener, endpoint
 from orchestrator.model.steps import Between, ByName, Expectation, ListenerAt
 from orchestrator.scenarios.compare import Value, unknown
 from orchestrator.scenarios.observation import Descriptor, Name, Observation
@@ -188,7 +188,9 @@ def listener_field(row: Listener | None, field: str) -> Value:
 def as_text(row: Connection | Listener) -> str:
     """A row as evidence, on one line."""
     if isinstance(row, Listener):
-        return f"{row.host} {row.address}:{row.port} LISTEN, queue {row.queue} of {_or_none(row.limit)}"
+        return (
+            f"{row.host} {endpoint(row.address, row.port)} LISTEN, queue {row.queue} of {_or_none(row.limit)}"
+        )
     ends = f"{_end(row.client)} <=> {_end(row.server)}"
     more = [
         row.status,
@@ -202,7 +204,7 @@ def _end(end: End | None) -> str:
     if end is None:
         return "no row"
     queues = f" rx {end.rx_queue}" * bool(end.rx_queue) + f" tx {end.tx_queue}" * bool(end.tx_queue)
-    return f"{end.host} {end.address}:{end.port} {end.state}{queues}"
+    return f"{end.host} {endpoint(end.address, end.port)} {end.state}{queues}"
 
 
 def _or_none(value: int | None) -> str:

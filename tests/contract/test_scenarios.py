@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
+from orchestrator.errors import DaemonError
 from orchestrator.model.runs import StepRecord
+from orchestrator.runs import Runner
 from tests.support.rig import Rig, eventually
 from tests.support.rows import look
 from tests.support.scenarios import Silent, explained, perform, scenarios, verdicts
@@ -150,6 +154,28 @@ cleanup:
     assert verdicts(record) == ["unknown"], explained(record)
     assert [one.part for one in record.steps][-1] == "cleanup"
     assert record.problem == ""
+
+
+def test_what_came_in_belongs_to_one_descriptor_of_a_name(lab: Rig) -> None:
+    record = perform(
+        lab,
+        LAB,
+        """
+steps:
+  - web: listen :80 as door
+  - repeat: 2
+    steps:
+      - alice: connect web:80 as call
+      - web: accept door as conn
+      - expect: {received: web.conn, bytes: 5, within: 50ms}
+      - alice: send call hello
+      - web: recv conn
+      - expect: {received: web.conn, text: hello}
+      - alice: reset call
+      - web: close conn
+""",
+    )
+    assert verdicts(record) == ["unknown", "pass"] * 2, explained(record)
 
 
 def test_a_listener_that_was_closed_is_not_the_one_that_followed_it(lab: Rig) -> None:
@@ -333,9 +359,9 @@ steps:
       - web: accept door as conn
       - alice: send call ${word}
       - web: recv conn
+      - expect: {received: web.conn, text: "${word}"}
       - alice: close call
       - web: close conn
-  - expect: {received: web.conn, bytes: 15}
 """
     both = scenarios(LAB, text)
     assert [one.label for one in both] == ["it[port=80]", "it[port=8080]"]
@@ -506,3 +532,21 @@ steps:
 """,
     )
     assert record.verdict == "pass", explained(record)
+
+
+def test_a_scenario_that_could_not_be_begun_leaves_no_green_document(
+    lab: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = Runner(lab.lab, Silent())
+    (scenario,) = scenarios(LAB, "steps: [alice: connect web:80 fails=ECONNREFUSED]")
+    assert runner.run(scenario).verdict == "pass"
+
+    def gone() -> NoReturn:
+        raise DaemonError("the daemon of the lab is gone")
+
+    monkeypatch.setattr(lab.lab, "another_channel", gone)
+    with pytest.raises(DaemonError):
+        runner.run(scenario)
+    record = runner.record()
+    assert (record.verdict, record.exit_code) == ("unknown", 3)
+    assert record.scenarios[-1].problem == "the daemon of the lab is gone"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.model.rows import Connection, Via
 from orchestrator.model.runs import Verdict, worst
+from orchestrator.scenarios import rows as evidence
 from orchestrator.scenarios.checks import judge
 from orchestrator.scenarios.observation import (
     Descriptor,
@@ -473,3 +474,12 @@ def test_a_step_that_still_runs_has_run_all_the_while() -> None:
         expect("step: alice.call, running: false"), Observation(steps={("alice", "call"): StepResult()})
     )
     assert (ended.verdict, ended.still) == ("pass", ())
+
+
+def test_an_ipv6_end_stands_in_brackets_in_evidence() -> None:
+    six = row()
+    assert six.client is not None
+    client = msgspec.structs.replace(six.client, address="fd20:1::2", port=4000)
+    six = msgspec.structs.replace(six, client=client)
+    assert "alice [fd20:1::2]:4000 ESTABLISHED" in evidence.as_text(six)
+    assert evidence.as_text(listener(address="fd20:2::80")).startswith("web [fd20:2::80]:80 LISTEN")

@@ -28,7 +28,10 @@ def test_a_new_descriptor_of_a_name_is_another() -> None:
     ledger.learn(NAME, 7, ("10.1.1.20", 40001), PEER)
     assert ledger.descriptors()[NAME].connection is None
     ledger.seen_in(NAME, "c2")
-    ledger.learn(NAME, 7, LOCAL, PEER, made=True)
+    ledger.receive(NAME, b"old", 3, True)
+    ledger.renew(NAME)
+    assert NAME not in ledger.received()
+    ledger.learn(NAME, 7, LOCAL, PEER)
     assert ledger.descriptors()[NAME].connection is None
 
 
