@@ -17,6 +17,7 @@ from orchestrator.agent import certificates, sockets
 from orchestrator.agent.call import READ, WRITE, Call, Steps
 from orchestrator.agent.sockets import Descriptor
 
+UNEXPECTED_END = "UNEXPECTED_EOF_WHILE_READING"  # OpenSSL's reason
 _HEADER = 5  # bytes before each record: kind, version, length (RFC 8446, 5.1)
 _RECORD = 16 << 10  # bytes of text in one record, at most
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
@@ -121,7 +122,9 @@ class Tls:
                 continue
             except ssl.SSLZeroReturnError:
                 piece, self.ended_well = b"", True
-            except ssl.SSLEOFError:
+            except ssl.SSLError as error:
+                if not ends(error):
+                    raise
                 piece = b""
             finally:
                 self.flush()  # an answer to a change of keys
@@ -143,6 +146,11 @@ class Tls:
         if len(self._header) == _HEADER:
             self._missing = int.from_bytes(self._header[3:], "big")
             self._header = b""
+
+
+def ends(error: ssl.SSLError) -> bool:
+    """Whether the stream has ended without a close_notify; older Pythons have no class for it."""
+    return isinstance(error, ssl.SSLEOFError) or error.reason == UNEXPECTED_END
 
 
 def handshake(call: Call) -> Steps:
@@ -197,6 +205,8 @@ def _context(call: Call, descriptor: Descriptor, server: bool) -> ssl.SSLContext
     """What this end is ready to agree on, and what it checks."""
     ask = call.ask
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    # Older Pythons (3.11.2) take an end without close_notify for one with it (CPython gh-95494).
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if version := ask.get("version"):
