@@ -70,6 +70,12 @@ def _is_ours(folder: Path) -> bool:
     return folder.is_dir() and found.st_uid == os.geteuid() and private and os.access(folder, os.W_OK)
 
 
+def performance_of(name: str) -> str:
+    """What to lock for as long as a scenario is performed on lab `name`: what it stopped or ended on purpose
+    is not mended by an `up` meanwhile."""
+    return f"{name}/run"
+
+
 @contextlib.contextmanager
 def locked(name: str, say: Callable[[str], None], doing: Doing = "changing") -> Iterator[None]:
     """Only one command at a time changes lab `name` of this user; says when it has to wait. `doing`: what
@@ -113,6 +119,7 @@ def _lock_file(name: str) -> Path:
 
 def _acquire(path: Path, name: str, say: Callable[[str], None]) -> Any:
     deadline = time.monotonic() + LOCK_PATIENCE
+    name = name.partition("/")[0]  # of a performance, its lab
     tries = 0
     while True:
         handle = path.open("a+")

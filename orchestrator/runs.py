@@ -24,7 +24,7 @@ from orchestrator.lab import Lab, quiet
 from orchestrator.model.runs import RunRecord, ScenarioRecord, worst
 from orchestrator.model.steps import Scenario
 from orchestrator.model.topology import Topology
-from orchestrator.owner import locked, state_folder
+from orchestrator.owner import locked, performance_of, state_folder
 from orchestrator.scenarios.run import Audience, Done, run_scenario
 
 KEPT = 50  # runs of one lab whose folders stay
@@ -62,7 +62,7 @@ class Runner:
 
     def run(self, scenario: Scenario) -> ScenarioRecord:
         """One scenario; the lab is as before when this returns. Ctrl-C is raised again when it is."""
-        with locked(f"{self.lab.key.name}/run", self.say):
+        with locked(performance_of(self.lab.key.name), self.say):
             done = self._done(scenario)
             record = self._mended(done)
         self.records.append(record)

@@ -15,8 +15,13 @@ def command(name: str | None, path: str | None, host: str) -> int:
     """Make a host anew as it is planned: addresses stay, its processes and sockets begin again."""
     from orchestrator.bringup import restart
     from orchestrator.cli.progress import shown
+    from orchestrator.owner import locked, performance_of
 
-    with find(name, path) as lab, shown(f"lab {lab.key.name}") as progress:
+    with (
+        find(name, path) as lab,
+        shown(f"lab {lab.key.name}") as progress,
+        locked(performance_of(lab.key.name), progress),
+    ):
         failed = restart(lab, host, progress)
     for line in failed:
         say(f"lab: {line}")

@@ -110,8 +110,9 @@ def bring_up(topology: Topology, engine: str) -> int:
     from orchestrator.bringup import up
     from orchestrator.cli.progress import shown
     from orchestrator.engines.base import counted
+    from orchestrator.owner import locked, performance_of
 
-    with shown(f"lab {topology.name}") as progress:
+    with shown(f"lab {topology.name}") as progress, locked(performance_of(topology.name), progress):
         outcome = up(topology, engine, progress)
     with outcome.lab as lab:
         hosts = counted(lab.plan.hosts, "host")

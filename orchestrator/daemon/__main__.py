@@ -49,15 +49,15 @@ def _run_namespaces(owner: str, name: str, lease: socket.socket) -> None:
     maker, listener = world.build(_import_server)
     process.stdio_to_null()
     gc.enable()
-    from orchestrator.daemon import server
+    from orchestrator.daemon import serve
 
-    server.serve(maker, listener, lease, engine="namespaces", owner=owner, name=name)
+    serve.serve(maker, listener, lease, engine="namespaces", owner=owner, name=name)
 
 
 def _import_server() -> None:
     """asyncio imports ssl where it is there (5 ms, 1 MiB) and does without where it is not."""
     sys.modules["ssl"] = None  # type: ignore[assignment]  # to import it is an ImportError now
-    importlib.import_module("orchestrator.daemon.server")
+    importlib.import_module("orchestrator.daemon.serve")
     del sys.modules["ssl"]
 
 

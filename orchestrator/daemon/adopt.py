@@ -194,14 +194,14 @@ def serve(owner: str, name: str, uid: str, gid: str) -> int:
     """Be the daemon of this lab, listening where `bridge.SOCKET` says, for this user; returns when the lab
     ends.
     """
-    from orchestrator.daemon import server
+    from orchestrator.daemon import serve
 
     process.raise_file_limit()
     fork = zygote.start_zygote({"enter": enter.Handler(), "walk": walkers.handle})
     listener = _listen(int(uid), int(gid))
     # a host can open its agent's /proc/PID/exe: what is behind that must not be writable
     sysc.mount(None, "/", None, sysc.MS_REMOUNT | sysc.MS_BIND | sysc.MS_RDONLY)
-    server.serve(DockerMaker(fork), listener, None, engine="docker", owner=owner, name=name)
+    serve.serve(DockerMaker(fork), listener, None, engine="docker", owner=owner, name=name)
     return 0
 
 

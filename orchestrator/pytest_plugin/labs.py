@@ -116,8 +116,9 @@ def of_session(item: pytest.Item) -> Labs:
     config = item.config
     if LABS not in config.stash:
         worker = getattr(config, "workerinput", {})  # pytest-xdist's
-        config.stash[LABS] = Labs(worker.get("workerid", ""), worker.get("testrunuid", ""))
-        item.session.addfinalizer(config.stash[LABS].close)
+        labs = Labs(worker.get("workerid", ""), worker.get("testrunuid", ""))
+        item.session.addfinalizer(labs.close)
+        config.stash[LABS] = labs
     return config.stash[LABS]
 
 

@@ -288,3 +288,18 @@ def test_step_without_a_terminal(lab: Commands) -> None:
     assert json.loads(with_no_input.stdout)["verdict"] == "pass"
     assert b"[Enter]" in with_no_input.stderr
     assert run(lab, "shown", "--step", "-q")[0] == 2
+
+
+def test_an_up_waits_until_the_scenario_is_over(lab: Commands) -> None:
+    """Else it would mend what the scenario stopped or ended on purpose."""
+    process = in_the_middle(lab)
+    up = lab.start("up", "--engine", lab.engine, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert up.stderr is not None
+    said = b""
+    while b"waiting for another command" not in said:
+        said += up.stderr.readline()
+    assert up.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    process.wait(30)
+    assert up.wait(30) == 0
+    up.communicate()

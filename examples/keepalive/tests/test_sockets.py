@@ -59,5 +59,5 @@ def test_it_runs_again(lab, alice):
 
 
 def test_ss_in_the_host_says_the_same(lab, alice):
-    ended = lab.host("web").run("ss -Htn state established sport = :8080")
+    ended = alice.run("ss -Htn state established dport = :8080")
     assert (ended.code, len(ended.output.splitlines())) == (0, 1)

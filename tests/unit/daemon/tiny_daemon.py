@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from orchestrator import errors, wire
 from orchestrator.agent import loop
-from orchestrator.daemon import netlink, server, sysc, walkers, zygote
+from orchestrator.daemon import netlink, serve, sysc, walkers, zygote
 from orchestrator.daemon.maker import Made, Spec, Start
 
 
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str]) -> None:
     sysc.unshare(sysc.NEWNET)  # what is set next is of this namespace, for those made from it
     Path("/proc/sys/net/ipv4/tcp_child_ehash_entries").write_text("1024")
     maker = TinyMaker(zygote.start_zygote({"host": handler, "walk": walkers.handle}))
-    server.serve(maker, listener, lease, engine="tiny", owner="me", name="test")
+    serve.serve(maker, listener, lease, engine="tiny", owner="me", name="test")
 
 
 if __name__ == "__main__":
