@@ -145,7 +145,7 @@ class _Performance:
         for at, (part, step) in enumerate(left):
             if not self._attempt((step,), part):
                 why = f"not reached: {self._why or self._problem}"
-                for later, one in left[at + 1 :]:
+                for later, one in left[at:]:
                     self._performer.not_reached((one,), later, why)
                 return
         self._guarded(self._performer.end_background, "what was left running")

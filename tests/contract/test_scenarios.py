@@ -7,7 +7,8 @@ from typing import NoReturn
 import pytest
 
 from orchestrator.errors import DaemonError
-from orchestrator.model.runs import StepRecord
+from orchestrator.model.runs import Part, StepRecord
+from orchestrator.model.steps import Expectation, Step
 from orchestrator.runs import Runner
 from tests.support.rig import Rig, eventually
 from tests.support.rows import look
@@ -550,3 +551,29 @@ def test_a_scenario_that_could_not_be_begun_leaves_no_green_document(
     record = runner.record()
     assert (record.verdict, record.exit_code) == ("unknown", 3)
     assert record.scenarios[-1].problem == "the daemon of the lab is gone"
+
+
+class Quitting(Silent):
+    """Ends the run before the first expectation, as a key of `--step` does."""
+
+    def step_begins(self, step: Step, part: Part) -> None:
+        if isinstance(step, Expectation):
+            raise KeyboardInterrupt
+
+
+def test_each_expectation_of_a_run_that_was_ended_is_in_its_record(lab: Rig) -> None:
+    runner = Runner(lab.lab, Quitting())
+    text = """
+steps:
+  - repeat: 2
+    steps:
+      - web: listen :80 as door
+      - expect: {listener: web.door, queue: 0}
+      - web: close door
+  - expect: {listener: web.door, state: none}
+"""
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(scenarios(LAB, text)[0])
+    record = runner.records[-1]
+    assert [one.why for one in record.expectations] == ["not reached: interrupted"] * 2
+    assert record.verdict == "unknown"
