@@ -250,6 +250,16 @@ def test_cleanup_goes_on_past_a_failure(lab: Rig) -> None:
     assert [one.verdict for one in record.steps] == ["fail", "pass"]
 
 
+def test_what_was_left_running_and_failed_is_told_where_a_step_after_it_fails(lab: Rig) -> None:
+    text = (
+        "steps: [alice: connect web:81 &, alice: connect web:82, expect: {listener: 'web:80', state: none}]"
+    )
+    record = perform(lab, LAB, text)
+    failed = [one.text for one in record.steps if one.verdict == "fail"]
+    assert failed == ["alice: connect web:82", "alice: connect web:81 &"], explained(record)
+    assert verdicts(record) == ["unknown"]
+
+
 def test_a_failed_setup_means_that_the_steps_are_not_reached(lab: Rig) -> None:
     record = perform(
         lab,
