@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ STDOUT = "-"
     help="Another name of the lab than the file's",
 )
 @click.option("--step", is_flag=True, help="Show each step and wait for a key before it")
-@click.option("--repeat", type=click.IntRange(1), metavar="N", default=1, help="Run so many times over")
+@click.option("--repeat", type=click.IntRange(1), metavar="N", help="Run so many times over")
 @click.option("--until-fail", is_flag=True, help="Again and again (or N times) until one does not pass")
 @click.option(
     "--json", "json_path", metavar="FILE", help="Write the run as one JSON document; `-`: to stdout"
@@ -126,14 +127,13 @@ class _Run:
         return bool(self.chosen["quiet"]) or (self.to_stdout and not self.chosen["step"])
 
     def _all(self, runner: Runner, scenarios: list[Scenario]) -> None:
-        times, until_fail = int(str(self.chosen["repeat"])), bool(self.chosen["until_fail"])
-        rounds = 0
-        while rounds < times or (until_fail and times == 1):
+        times, until_fail = self.chosen["repeat"], bool(self.chosen["until_fail"])
+        endless = until_fail and times is None
+        for _ in itertools.count() if endless else range(int(str(times or 1))):
             for one in scenarios:
                 record = runner.run(one)
                 if until_fail and record.verdict != "pass":
                     return
-            rounds += 1
 
     def _finish(self, runner: Runner, told: object) -> int:
         """Write and keep what was run, also when it was interrupted."""

@@ -83,6 +83,7 @@ class Performer:
         self._part: Part = "steps"
         self.steps: list[StepRecord] = []
         self.expectations: list[ExpectationRecord] = []
+        self._judged_once: set[int] = set()  # expectations, by id()
         self.powered_off: set[str] = set()
         self.ended_programs: set[str] = set()  # hosts whose `run:` was ended by a step
 
@@ -121,8 +122,10 @@ class Performer:
                 assert_never(step)
 
     def not_reached(self, steps: Sequence[Step], part: Part, why: str) -> None:
-        """Expectations that no look was taken for: nobody knows."""
+        """Expectations that were never judged: nobody knows."""
         for step in steps:
+            if id(step) in self._judged_once:
+                continue
             if isinstance(step, Expectation):
                 self._judged(step, part, _unknown(step, why), time.monotonic())
             elif isinstance(step, Parallel | Repeat):
@@ -348,6 +351,8 @@ class Performer:
             judgement = timing.within(judge, looks, began, step.within)
         else:
             judgement = timing.lasting(judge, looks, began, step.lasting)
+        if self.stop.is_set() and judgement.verdict == "unknown":
+            judgement = msgspec.structs.replace(judgement, why="ended before it was known")
         self._judged(step, self._part, judgement, began)
 
     def _looks(self, step: Expectation) -> Iterator[Look[Observation]]:
@@ -377,6 +382,7 @@ class Performer:
         )
         with self._telling:
             self.expectations.append(record)
+            self._judged_once.add(id(step))
             self._audience.judged(step, record)
 
     # Records.

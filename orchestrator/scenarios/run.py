@@ -139,15 +139,15 @@ class _Performance:
         )
 
     def _steps(self) -> None:
-        """Setup and steps, up to what fails."""
+        """Setup and steps, up to what fails; what was left running may be why."""
         left: list[tuple[Part, Step]] = [("setup", step) for step in self._scenario.setup]
         left += [("steps", step) for step in self._scenario.steps]
         for at, (part, step) in enumerate(left):
             if not self._attempt((step,), part):
                 why = f"not reached: {self._why or self._problem}"
-                for later, one in left[at + 1 :]:
+                for later, one in left[at:]:
                     self._performer.not_reached((one,), later, why)
-                return
+                break
         self._guarded(self._performer.end_background, "what was left running")
 
     def _clean_up(self) -> None:

@@ -7,7 +7,8 @@ from typing import NoReturn
 import pytest
 
 from orchestrator.errors import DaemonError
-from orchestrator.model.runs import StepRecord
+from orchestrator.model.runs import Part, StepRecord
+from orchestrator.model.steps import Expectation, Step
 from orchestrator.runs import Runner
 from tests.support.rig import Rig, eventually
 from tests.support.rows import look
@@ -247,6 +248,16 @@ def test_cleanup_goes_on_past_a_failure(lab: Rig) -> None:
     record = perform(lab, LAB, "steps: [note: x]\ncleanup: [alice: connect web:81, web: listen :82 as door]")
     assert record.verdict == "fail"
     assert [one.verdict for one in record.steps] == ["fail", "pass"]
+
+
+def test_what_was_left_running_and_failed_is_told_where_a_step_after_it_fails(lab: Rig) -> None:
+    text = (
+        "steps: [alice: connect web:81 &, alice: connect web:82, expect: {listener: 'web:80', state: none}]"
+    )
+    record = perform(lab, LAB, text)
+    failed = [one.text for one in record.steps if one.verdict == "fail"]
+    assert failed == ["alice: connect web:82", "alice: connect web:81 &"], explained(record)
+    assert verdicts(record) == ["unknown"]
 
 
 def test_a_failed_setup_means_that_the_steps_are_not_reached(lab: Rig) -> None:
@@ -550,3 +561,29 @@ def test_a_scenario_that_could_not_be_begun_leaves_no_green_document(
     record = runner.record()
     assert (record.verdict, record.exit_code) == ("unknown", 3)
     assert record.scenarios[-1].problem == "the daemon of the lab is gone"
+
+
+class Quitting(Silent):
+    """Ends the run before the first expectation, as a key of `--step` does."""
+
+    def step_begins(self, step: Step, part: Part) -> None:
+        if isinstance(step, Expectation):
+            raise KeyboardInterrupt
+
+
+def test_each_expectation_of_a_run_that_was_ended_is_in_its_record(lab: Rig) -> None:
+    runner = Runner(lab.lab, Quitting())
+    text = """
+steps:
+  - repeat: 2
+    steps:
+      - web: listen :80 as door
+      - expect: {listener: web.door, queue: 0}
+      - web: close door
+  - expect: {listener: web.door, state: none}
+"""
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(scenarios(LAB, text)[0])
+    record = runner.records[-1]
+    assert [one.why for one in record.expectations] == ["not reached: interrupted"] * 2
+    assert record.verdict == "unknown"

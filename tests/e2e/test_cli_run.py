@@ -170,6 +170,9 @@ def test_again_and_again(lab: Commands) -> None:
     code, out, _ = run(lab, "good", "bad", "--until-fail", "-q")
     assert code == 1
     assert "2 scenarios: 1 pass, 1 fail" in out
+    code, out, _ = run(lab, "good", "--until-fail", "--repeat", "1", "-q")
+    assert code == 0
+    assert "1 scenario: 1 pass" in out
 
 
 @pytest.mark.parametrize(
