@@ -175,9 +175,9 @@ def test_tab_completes_what_is_there(web: Terminal) -> None:
     web.expect("alice: set call SO_KEEPALIVE=1\r\n")
     web.expect("→ fd")
     web.expect(PROMPT)
-    web.type("exp\tconnection: alice.\tclient: EST\t}\x01\x05")
-    web.expect(r"expect: \{connection: alice\.call")
-    web.type("\x03")
+    web.type("exp\tconnection: alice.\tclient: EST\t}")
+    web.expect(r"expect: \{connection: alice\.call.*\}")
+    web.type("\x03")  # when all is read: the terminal drops what is not, and readline waits in vain for it
     web.expect(PROMPT)
     web.type("\x04")
     assert web.ended() == 0
