@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
 import orchestrator
+from orchestrator.engines.base import Progress
 from orchestrator.errors import DaemonError, LabError, UsageError
 from orchestrator.join.packets import Packet, packets
 from orchestrator.lab import Lab
@@ -179,7 +180,7 @@ def _about(packet: Packet, interface: CapturedInterface) -> Iterator[str]:
 
 class Stopper:
     """Tells the daemon that it is enough: after some time, at Ctrl-C or SIGTERM, when asked. A second Ctrl-C
-    is one of any command.
+    is as that of any command.
     """
 
     def __init__(self, channel: Channel, request: int, seconds: float | None) -> None:
@@ -223,22 +224,34 @@ class Stopper:
             pass  # the daemon is gone: the other thread says so
 
 
-def capture(lab: Lab, wanted: Wanted, recorder: Recorder, begun: Any = lambda seen: None) -> None:
-    """Capture until it is enough. `begun` is called when every packet from now on is seen. The lab's channel
-    is used up by it.
-    """
-    channel = lab.channel
-    request = channel.ask("capture", **request_of(lab.plan, wanted))
-    with Stopper(channel, request, wanted.seconds) as stopper:
-        for message, block in channel.parts(request):
+class Started(NamedTuple):
+    """A capture that is under way, and what the daemon says of its interfaces."""
+
+    request: int
+    told: dict[str, Any]
+
+
+def start(lab: Lab, wanted: Wanted) -> Started:
+    """Returns when every packet from now on is seen. The lab's channel is used up by it."""
+    request = lab.channel.ask("capture", **request_of(lab.plan, wanted))
+    first = next(lab.channel.parts(request)).message
+    if "interfaces" not in first.get("part", {}):
+        raise DaemonError("the daemon does not say what it captures")
+    return Started(request, first["part"])
+
+
+def follow(lab: Lab, started: Started, wanted: Wanted, recorder: Recorder, say: Progress) -> None:
+    """Write what comes until it is enough. What is said first: from now on Ctrl-C ends it well."""
+    recorder.begin(started.told, f"lab {lab.key.name} on {lab.engine.name}")
+    with Stopper(lab.channel, started.request, wanted.seconds) as stopper:
+        hosts = dict.fromkeys(one.interface.host for one in recorder.seen)
+        say(f"capturing on {', '.join(hosts)}; Ctrl-C ends it")
+        for message, block in lab.channel.parts(started.request):
             if "ok" in message:
                 recorder.end(message["ok"]["interfaces"])
                 return
             part = message["part"]
-            if "interfaces" in part:
-                recorder.begin(part, f"lab {lab.key.name} on {lab.engine.name}")
-                begun(recorder.seen)
-            elif "interface" in part:
+            if "interface" in part:
                 recorder.add(part["interface"], part["dropped"], block)
             else:
                 recorder.write_until(part["until"])

@@ -20,6 +20,7 @@ from orchestrator.errors import UsageError
 if TYPE_CHECKING:
     from orchestrator.capturing import Seen
 
+MOST_SECONDS = 365 * 86400.0
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -28,9 +29,10 @@ def duration(_: click.Context, __: click.Parameter, value: str | None) -> float 
     if value is None:
         return None
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|min|h)", value)
-    if match is None or not float(match[1]):
+    seconds = float(match[1]) * UNITS[match[2]] if match else 0
+    if not 0 < seconds <= MOST_SECONDS:
         raise click.BadParameter(f"{value!r} is no length of time; write it as 500ms, 10s or 2min")
-    return float(match[1]) * UNITS[match[2]]
+    return seconds
 
 
 @click.command("capture")
@@ -77,13 +79,13 @@ def command(
         for one in host:
             lab.host(one)
         wanted = capturing.Wanted(hosts=host, size=max_size, **chosen)
-        capturing.request_of(lab.plan, wanted)  # a mistake in it leaves the file that is there
+        started = capturing.start(lab, wanted)
         target = output or f"{lab.key.name}.pcapng"
         with opened(target) as out:
             recorder = capturing.Recorder(out, lab.plan, max_size)
             began = time.monotonic()
             try:
-                capturing.capture(lab, wanted, recorder, begun)
+                capturing.follow(lab, started, wanted, recorder, say)
             finally:
                 for line in summary(recorder.seen, time.monotonic() - began):
                     say(line)
@@ -105,12 +107,6 @@ def opened(target: str) -> Iterator[BinaryIO]:
             yield out
     except OSError as error:
         raise UsageError(f"{target}: {os.strerror(error.errno or 0)}") from error
-
-
-def begun(seen: Sequence[Seen]) -> None:
-    """Said when every packet is seen from now on."""
-    hosts = list(dict.fromkeys(one.interface.host for one in seen))
-    say(f"capturing on {', '.join(hosts)}; Ctrl-C ends it")
 
 
 def summary(seen: Sequence[Seen], seconds: float) -> Iterator[str]:

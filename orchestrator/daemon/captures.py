@@ -38,6 +38,8 @@ class Capture:
     def __init__(self, request: ClientRequest, hosts: Sequence[Host]) -> None:
         self._request = request
         self._hosts = [host for host in hosts if host.link.alive]
+        if request.message.get("hosts"):
+            _refuse_ended(hosts)
         self._taps: list[Tap] = []
         self._snap = int(request.message.get("snap") or MAX_SNAP)
         if not 0 < self._snap <= MAX_SNAP:
@@ -131,6 +133,14 @@ class Capture:
                 count += 1
                 await self._request.part({"interface": tap.number, "dropped": tap.dropped}, block)
         return count
+
+
+def _refuse_ended(hosts: Sequence[Host]) -> None:
+    for host in hosts:
+        if not host.link.alive:
+            raise errors.AgentError(
+                f"host {host.name} does not run", host.link.why_gone or "`lab restart` helps"
+            )
 
 
 async def _without_ended(left: Sequence[Tap], deadline: float) -> list[Tap]:
