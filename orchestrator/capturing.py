@@ -28,6 +28,7 @@ from orchestrator.wire import Channel
 
 _CONNECTION = re.compile(r"\s*(\S+)\s*->\s*([^\s:]+):([0-9]{1,5})\s*")
 _ETHERNET_HEADER = 14
+MOST_NAMED = 12  # hosts
 MOST_HELD = (
     1 << 26
 )  # bytes of packets that wait for their place; none arrive so late, but a daemon may say so
@@ -244,8 +245,9 @@ def follow(lab: Lab, started: Started, wanted: Wanted, recorder: Recorder, say: 
     """Write what comes until it is enough. What is said first: from now on Ctrl-C ends it well."""
     recorder.begin(started.told, f"lab {lab.key.name} on {lab.engine.name}")
     with Stopper(lab.channel, started.request, wanted.seconds) as stopper:
-        hosts = dict.fromkeys(one.interface.host for one in recorder.seen)
-        say(f"capturing on {', '.join(hosts)}; Ctrl-C ends it")
+        hosts = list(dict.fromkeys(one.interface.host for one in recorder.seen))
+        where = ", ".join(hosts) if len(hosts) <= MOST_NAMED else f"{len(hosts)} hosts"
+        say(f"capturing on {where}; Ctrl-C ends it")
         for message, block in lab.channel.parts(started.request):
             if "ok" in message:
                 recorder.end(message["ok"]["interfaces"])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.capturing import Seen
 
 MOST_SECONDS = 365 * 86400.0
+MOST_NAMED = 12  # hosts in the summary
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -115,8 +116,11 @@ def summary(seen: Sequence[Seen], seconds: float) -> Iterator[str]:
     for one in seen:
         hosts[one.interface.host] = hosts.get(one.interface.host, 0) + one.written
     if hosts:
-        each = ", ".join(f"{host} {count}" for host, count in hosts.items())
-        yield f"{sum(hosts.values())} packets in {seconds:.1f} s: {each}"
+        each = [f"{host} {count}" for host, count in hosts.items()]
+        if len(each) > MOST_NAMED:
+            most = sorted(hosts, key=lambda host: -hosts[host])[:MOST_NAMED]
+            each = [*(f"{host} {hosts[host]}" for host in most), f"and {len(hosts) - len(most)} other hosts"]
+        yield f"{sum(hosts.values())} packets in {seconds:.1f} s: {', '.join(each)}"
     if seen and not any(one.lost for one in seen) and seen[0].received is not None:
         yield "no packet was lost"
     for one in seen:

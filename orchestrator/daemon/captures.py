@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from orchestrator import errors, wire
 from orchestrator.daemon import taps
@@ -24,6 +26,7 @@ from orchestrator.daemon.threads import in_thread, shielded
 MAX_SNAP = 1 << 18  # bytes, as of tcpdump
 _ROUND = taps.RETIRE_MS / 1000
 _LATE = 3 * _ROUND  # a timer of the kernel's may see an open block twice before it gives it to us
+_THREADS = 64
 _DRAIN_SECONDS = 1.0  # after which what is left in a ring counts as lost
 
 
@@ -41,6 +44,7 @@ class Capture:
         if request.message.get("hosts"):
             _refuse_ended(hosts)
         self._taps: list[Tap] = []
+        self._numbers: dict[Tap, int] = {}  # how the client knows them
         self._snap = int(request.message.get("snap") or MAX_SNAP)
         if not 0 < self._snap <= MAX_SNAP:
             raise errors.DaemonError(f"from 1 to {MAX_SNAP} bytes of a packet can be kept")
@@ -53,6 +57,7 @@ class Capture:
         try:
             async with opening:
                 await shielded(in_thread(self._open))
+            self._numbers = {tap: number for number, tap in enumerate(self._taps)}
             about = [{"host": tap.host.name, **tap.interface._asdict()} for tap in self._taps]
             await self._request.part({"interfaces": about, "snap": self._snap})
             watching += [asyncio.create_task(self._until_told())]
@@ -74,8 +79,13 @@ class Capture:
             most = taps.BUDGET // taps.BLOCK // taps.LEAST_BLOCKS
             text = f"these hosts have {count} interfaces, and {most} can be captured at once"
             raise errors.DaemonError(text, "name some of the hosts")
-        for host in self._hosts:
-            taps.open_taps(self._taps, host, told, self._snap, min(blocks, taps.MOST_BLOCKS))
+        most, opened = min(blocks, taps.MOST_BLOCKS), [list[Tap]() for _ in self._hosts]
+        try:
+            _side_by_side(
+                lambda found, host: taps.open_taps(found, host, told, self._snap, most), opened, self._hosts
+            )
+        finally:
+            self._taps += [tap for found in opened for tap in found]
 
     async def _until_told(self) -> None:
         async for message, _ in self._request.inputs():
@@ -131,7 +141,7 @@ class Capture:
             for block in tap.taken():
                 tap.count()
                 count += 1
-                await self._request.part({"interface": tap.number, "dropped": tap.dropped}, block)
+                await self._request.part({"interface": self._numbers[tap], "dropped": tap.dropped}, block)
         return count
 
 
@@ -155,5 +165,14 @@ async def _without_ended(left: Sequence[Tap], deadline: float) -> list[Tap]:
 
 
 def _close(ended: Sequence[Tap]) -> None:
-    for tap in ended:
-        tap.close()
+    _side_by_side(lambda tap: tap.close(), ended)
+
+
+def _side_by_side(work: Callable[..., None], *arguments: Sequence[Any]) -> None:
+    """For each, in threads: who opens or closes a tap waits some 10 ms for the kernel, and all can wait at
+    once. Returns when all are done; then the first failure is raised.
+    """
+    with ThreadPoolExecutor(_THREADS) as threads:
+        under_way = [threads.submit(work, *each) for each in zip(*arguments, strict=True)]
+    for one in under_way:
+        one.result()

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from orchestrator import errors
-from orchestrator.daemon import packet_filter, within
+from orchestrator.daemon import packet_filter, sysc, within
 from orchestrator.daemon.hosts import Host
 
 BLOCK = 1 << 17  # bytes: room for the longest packet that is not cut into segments yet (64 KiB, ip(7))
@@ -49,8 +49,8 @@ class Interface(NamedTuple):
 class Tap:
     """One interface's. Made by a thread that is in its network namespace. Raises OSError."""
 
-    def __init__(self, number: int, host: Host, interface: Interface, program: bytes, blocks: int) -> None:
-        self.number, self.host, self.interface = number, host, interface
+    def __init__(self, host: Host, interface: Interface, program: bytes, blocks: int) -> None:
+        self.host, self.interface = host, interface
         self.deaf = self.closed = False
         self.received = self.dropped = 0
         self._at, self._blocks = 0, blocks
@@ -60,7 +60,7 @@ class Tap:
             self._attach(program)
             self.socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
             ring = (BLOCK, blocks, _FRAME, BLOCK // _FRAME * blocks, RETIRE_MS, 0, 0)
-            self.socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, struct.pack("=7I", *ring))
+            sysc.setsockopt(self.socket.fileno(), _SOL_PACKET, _PACKET_RX_RING, struct.pack("=7I", *ring))
             self._ring = mmap.mmap(self.socket.fileno(), BLOCK * blocks)
             self.socket.bind((interface.device, _ETH_P_ALL))
         except BaseException:
@@ -121,7 +121,7 @@ def open_taps(found: list[Tap], host: Host, told: Mapping[str, Any] | None, snap
     def work() -> None:
         for interface in _interfaces():
             program = packet_filter.program(told, snap, loopback=interface.device == "lo")
-            found.append(Tap(len(found), host, interface, program, blocks))
+            found.append(Tap(host, interface, program, blocks))
 
     try:
         within.network(host.proc, work)
