@@ -1,10 +1,10 @@
 """A tap: what the kernel hands over of the packets of one interface, into memory that it shares with us.
 
 Opened inside a host's network namespace and kept here, as the sockets of sock_diag are: nothing has to be
-in the host, and nothing in it notices. The ring is TPACKET_V3's (packet(7), linux/if_packet.h): blocks that
-the kernel fills with packets and gives us when they are full or some time has passed. What finds no free
-block is dropped by the kernel, which counts that. A ring is not bounded by net.core.rmem_max, as a socket's
-buffer is for who is not root on the computer.
+in the host, whose /proc/net/packet alone shows it. The ring is TPACKET_V3's (packet(7), linux/if_packet.h):
+blocks that the kernel fills with packets and gives us when they are full or some time has passed. What finds
+no free block is dropped by the kernel, which counts that. A ring is not bounded by net.core.rmem_max, as a
+socket's buffer is for who is not root on the computer.
 """
 
 from __future__ import annotations
