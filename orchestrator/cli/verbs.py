@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "cp": "Copy files and folders to or from a host.",
     "restart": "Make a host anew: its processes end, its sockets are reset.",
     "logs": "What the hosts' programs and log files say.",
+    "capture": "Write the packets of hosts as a file for Wireshark, or to a pipe.",
     "validate": "Check a lab file; every mistake is reported at once.",
     "schema": "Print the JSON schema of lab.yaml, for editors.",
     "doctor": "What works on this computer, what does not, and every cure.",
@@ -32,7 +33,7 @@ VERBS: dict[str, str] = {
     "completion": "Print a script that completes `lab` in your shell.",
 }
 # Verbs of a later day: they are answered, and not offered.
-UNBUILT = ("link", "cut", "heal", "capture", "explain", "report", "diff", "machines")
+UNBUILT = ("link", "cut", "heal", "explain", "report", "diff", "machines")
 
 
 class Verbs(click.Group):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import counters, nat, observe, power
+from orchestrator.daemon import captures, counters, nat, observe, power
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.hosts import ANSWER_SECONDS, Answers, Host, Hosts, ask_state
@@ -70,6 +70,7 @@ class Server:
             "hosts": self._list_hosts,
             "snapshot": self._snapshot,
             "counters": self._counters,
+            "capture": self._capture,
             "remember": self._remember,
             "down": self._down,
             "list": self._list_files,
@@ -321,6 +322,10 @@ class Server:
                 sizes = dict(zip(counters.FILES, map(len, one.texts), strict=True))
                 await request.part({"host": one.host.name, "at": one.at, "sizes": sizes}, *one.texts)
         return {"not_observed": [one.name for one in taken if isinstance(one, Host)]}
+
+    async def _capture(self, request: ClientRequest) -> wire.Message:
+        hosts = self._hosts.some(request.message.get("hosts"))
+        return await captures.capture(request, hosts, self._observing)
 
     async def _read(self, look: observe.Look, parts: asyncio.Queue[observe.Part | None]) -> None:
         """Read on while parts are sent, to a client that may be slow: hosts can come and go meanwhile."""

@@ -137,6 +137,11 @@ def _place(value: bytes) -> int:
     return ctypes.cast(ctypes.c_char_p(value), ctypes.c_void_p).value or 0
 
 
+def setsockopt(fd: int, level: int, option: int, value: bytes) -> None:
+    """setsockopt(2), for options over which the kernel takes its time: Python's own stops every thread."""
+    _check(_libc.setsockopt(fd, level, option, value, len(value)), "setsockopt(%d, %d)", level, option)
+
+
 def capset(capabilities: Iterable[int]) -> None:
     """capset(2): exactly these are effective and permitted from now on, none is inheritable."""
     bits = sum(1 << c for c in set(capabilities))
