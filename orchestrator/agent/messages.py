@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import errors
@@ -43,17 +42,17 @@ def request(ask: Mapping[str, Any], host: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-@dataclass
 class Response:
-    """What has come of a response so far."""
+    """What has come of a response so far. No dataclass: an agent is spared what the import of that takes."""
 
-    status: int | None = None
-    version: str = ""
-    reason: str = ""
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytearray = field(default_factory=bytearray)  # without its chunks' frames; as much as is shown
-    body_size: int = 0
-    complete: bool = False
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.version = ""
+        self.reason = ""
+        self.headers: list[tuple[str, str]] = []
+        self.body = bytearray()  # without its chunks' frames; as much as is shown
+        self.body_size = 0
+        self.complete = False
 
     def header(self, name: str) -> list[str]:
         """The values of one, in their order."""
