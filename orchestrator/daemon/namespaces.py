@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator import errors, wire
-from orchestrator.daemon import neighbours, netlink, resident, zygote
+from orchestrator.daemon import neighbours, netlink, resident, within, zygote
 from orchestrator.daemon.bridges import Bridges
 from orchestrator.daemon.maker import Made, Spec
 from orchestrator.daemon.process import set_sysctl
@@ -36,6 +36,7 @@ class _Host:
     index: dict[str, int] = field(default_factory=dict)  # of each device, inside
     routes: set[tuple[str, str]] = field(default_factory=set)
     known: dict[tuple[str, str], str] = field(default_factory=dict)  # permanent neighbours
+    forwarding_said: bool = False
 
     @property
     def channel_fd(self) -> int:
@@ -183,6 +184,7 @@ class NamespacesMaker:
             except OSError as error:
                 raise errors.EngineError(f"host {spec['name']}: {error}") from error
             host.spec, host.routes = spec, wanted
+            _say_forwarding(host)
         self._introduce(neighbours.desired([host.spec for host in self._hosts.values()]))
 
     def remove(self, hosts: Sequence[str], networks: Sequence[str]) -> None:
@@ -253,3 +255,16 @@ def _readable(fds: Collection[int]) -> list[int]:
     if fds and not found:
         raise errors.EngineError(f"a host did not answer within {_PATIENCE:.0f} s")
     return [fd for fd, _ in found]
+
+
+def _say_forwarding(host: _Host) -> None:
+    """`ip_forward` of a new host as it is: its links forward, or not, since they were made (resident.py)."""
+    if host.forwarding_said:
+        return
+    proc = os.open(f"/proc/{host.pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        forward = "1" if host.spec["kind"] == "router" else "0"
+        within.network(proc, lambda: set_sysctl("net/ipv4/ip_forward", forward))
+    finally:
+        os.close(proc)
+    host.forwarding_said = True

@@ -128,7 +128,9 @@ def _become(host: _Prepared) -> list[socket.socket]:
 def _sysctls(message: Message) -> Iterator[Sysctl]:
     """A new namespace takes some values over from the computer (forwarding, rp_filter): say them all."""
     forward, six = ("1" if message[key] else "0" for key in ("forward", "six"))
-    yield Sysctl("net/ipv4/ip_forward", forward)
+    # Of links that are made from now on. `ip_forward` itself is said by `configure`: it wants the lock of
+    # all links, and while other hosts are made a writer of it spins for that (devinet_sysctl_forward()).
+    yield Sysctl("net/ipv4/conf/default/forwarding", forward)
     for scope in ("all", "default"):
         yield Sysctl(f"net/ipv4/conf/{scope}/rp_filter", "0")
         yield Sysctl(f"net/ipv4/conf/{scope}/send_redirects", "0")
