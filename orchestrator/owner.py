@@ -123,7 +123,7 @@ def _acquire(path: Path, name: str, say: Callable[[str], None]) -> Any:
     tries = 0
     while True:
         handle = path.open("a+")
-        if _try_lock(handle) and _is_still(path, handle):
+        if _try_lock(handle) and is_still(path, handle):
             return handle
         handle.close()
         if time.monotonic() > deadline:
@@ -152,7 +152,7 @@ def _try_lock(handle: Any) -> bool:
     return True
 
 
-def _is_still(path: Path, handle: Any) -> bool:
+def is_still(path: Path, handle: Any) -> bool:
     """Whether the locked file is the one of that name: another command may have removed it in between."""
     if sys.platform == "win32":
         return True
@@ -166,7 +166,7 @@ def sweep_locks() -> None:
     """Remove the files of locks whose command was killed; one that is held stays."""
     for path in state_folder().glob("*.lock"):
         with contextlib.suppress(OSError), path.open("a+") as handle:
-            if _try_lock(handle) and _is_still(path, handle) and sys.platform != "win32":
+            if _try_lock(handle) and is_still(path, handle) and sys.platform != "win32":
                 path.unlink()
 
 

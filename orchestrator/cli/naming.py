@@ -38,6 +38,17 @@ def file_option(function: Function) -> Function:
     )(function)
 
 
+def engine_option(function: Function) -> Function:
+    """`--engine E`, for what brings a lab up."""
+    return click.option(
+        "--engine",
+        type=EngineName(ENGINES),
+        metavar="E",
+        default=None,
+        help="auto, namespaces or docker; the file's own choice unless given",
+    )(function)
+
+
 def lab_options(function: Function) -> Function:
     """`--lab NAME` and `-f FILE`: which running lab is meant."""
     named = click.option(

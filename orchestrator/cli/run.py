@@ -11,10 +11,9 @@ import click
 from orchestrator.cli.ending import say
 from orchestrator.cli.naming import (
     DEFAULT_FILE,
-    ENGINES,
-    EngineName,
     complete_labs,
     complete_scenarios,
+    engine_option,
     file_option,
 )
 from orchestrator.errors import UsageError
@@ -30,10 +29,7 @@ STDOUT = "-"
 @click.command("run")
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1, shell_complete=complete_scenarios)
 @file_option
-@click.option(
-    "--engine", type=EngineName(ENGINES), metavar="E", default=None,
-    help="auto, namespaces or docker; the file's own choice unless given",
-)  # fmt: skip
+@engine_option
 @click.option(
     "--name",
     "lab_name",

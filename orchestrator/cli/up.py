@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.ending import say
-from orchestrator.cli.naming import DEFAULT_FILE, ENGINES, EngineName, complete_labs, file_option
+from orchestrator.cli.naming import DEFAULT_FILE, complete_labs, engine_option, file_option
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("up")
 @file_option
-@click.option(
-    "--engine", type=EngineName(ENGINES), metavar="E", default=None,
-    help="auto, namespaces or docker; the file's own choice unless given",
-)  # fmt: skip
+@engine_option
 @click.option(
     "--name",
     metavar="NAME",

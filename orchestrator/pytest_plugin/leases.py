@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.errors import UsageError
-from orchestrator.owner import state_folder
+from orchestrator.owner import is_still, state_folder
 
 LAB, LEASE, GUARD, USE = ".lab", ".lease", ".guard", ".use"
 PAUSE = 0.05  # seconds between two tries, where the system cannot wait for a lock
@@ -43,7 +43,7 @@ class Lock:
             except BaseException:
                 handle.close()
                 raise
-            if _is_still(path, handle):
+            if is_still(path, handle):
                 return cls(path, handle)
             handle.close()
 
@@ -87,16 +87,6 @@ def _lock(handle: IO[str], wait: bool) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _is_still(path: Path, handle: IO[str]) -> bool:
-    """Whether the locked file is the one of that name: another may have removed it in between."""
-    if sys.platform == "win32":
-        return True
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle.fileno()))
-    except FileNotFoundError:
-        return False
 
 
 def folder() -> Path:

@@ -35,7 +35,6 @@ PAUSE = 0.003  # seconds between two looks
 LATEST = 1.0  # seconds after which a look says nothing of the next one
 ROWS = ("connection", "listener")
 HELD = ("pid", "process", "fd", "holders")  # fields that only /proc/PID/fd tells
-Counters = Mapping[str, Mapping[str, int]]  # by host
 
 
 class Observer:
