@@ -14,6 +14,7 @@ from orchestrator.report.moments import Bundle, Flight
 
 DOTS = "…"
 GONE = "(gone)"
+_NOTHING = ("bind", "listen", "connect", "shutdown", "close", "reset")  # calls that give 0
 MOST_SAID = 400  # characters of a note or a log line
 _FLAGS = ((SYN, "SYN", "S"), (FIN, "FIN", "F"), (RST, "RST", "R"), (PSH, "PSH", "P"), (ACK, "ACK", "."))
 _BREAKS = re.compile(r"(?<= )(?!(?:s|ms|µs)\b)")  # between words, not between a number and its unit
@@ -118,6 +119,8 @@ def called(event: Event) -> str:
     waited."""
     detail, duration = event.detail, duration_of(event)
     result: Any = detail.get("errno") or ("timed out" if detail.get("timed_out") else detail.get("result"))
+    if result is None and event.kind in _NOTHING:
+        result = 0
     fd = detail.get("fd")
     if result is None and event.kind in ("accept", "socket") and isinstance(fd, int):
         result = f"fd {fd}"
@@ -158,13 +161,15 @@ class Clock:
 
     def __init__(self, began: float, ended: float) -> None:
         self._zero = began
-        self._long = ended - began >= 10
+        length = ended - began
+        self._long = length >= 10
+        self._decimals = 6 if length < 1000 else 4
         self.unit = "s" if self._long else "ms"
 
     def of(self, t: float) -> str:
         """Since the ladder began, without the unit."""
         since = t - self._zero
-        return f"{since:.4f}" if self._long else f"{since * 1000:.3f}"
+        return f"{since:.{self._decimals}f}" if self._long else f"{since * 1000:.3f}"
 
 
 # Ends.

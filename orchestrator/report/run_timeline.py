@@ -60,13 +60,15 @@ def of_scenario(
         yield from whole(timeline, paper, calm=asked == "calm")
 
 
-def whole(timeline: Timeline, paper: Paper = BARE, *, calm: bool = False) -> Iterator[str]:
+def whole(
+    timeline: Timeline, paper: Paper = BARE, *, calm: bool = False, ladders: bool = True
+) -> Iterator[str]:
     """All of it: of few connections their ladders, of more a line each and what happened in order. `calm`:
-    only as much as does not bury what stands above."""
+    only as much as does not bury what stands above. Without `ladders` of few a line each, too."""
     yield timeline_text.heading(timeline)
     yield from (plain(line, paper.glyphs) for line in timeline_text.losses(timeline))
     count = len(timeline.histories)
-    if 0 < count <= FEW:
+    if ladders and 0 < count <= FEW:
         yield from _ladders(timeline.histories, timeline, paper)
         return
     if not calm or count <= BRIEF:
@@ -122,11 +124,11 @@ def _named_in(text: str, one: History) -> bool:
             return True
         if text.startswith(f"{end.host}: ") and words & set(end.names):
             return True
-    return _pair(one) in text
+    return pair(one) in text
 
 
-def _pair(one: History) -> str:
-    """`alice -> web:80`."""
+def pair(one: History) -> str:
+    """`alice -> web:80`, what it is called."""
     return f"{_host(one.client)} -> {_host(one.server)}:{one.server_address[1]}"
 
 
@@ -144,7 +146,7 @@ def chosen(text: str, histories: Sequence[History]) -> list[History]:
 
 
 def _names(one: History) -> set[str]:
-    found = {one.id, _pair(one)}
+    found = {one.id, pair(one)}
     found |= {endpoint(*one.client_address), f"{_host(one.client)}:{one.client_address[1]}"}
     for end in (one.client, one.server):
         if end is not None and end.host is not None:

@@ -31,11 +31,12 @@ _TOLD_ERROR = 0.01  # seconds for an answer to come
 
 
 class Recorder:
-    """A context manager. `origin`: when t = 0 is, on time.monotonic()."""
+    """A context manager. `origin`: when t = 0 is, on time.monotonic(); `since`: from when on packets are
+    asked for that the daemon has kept (None: from now on)."""
 
-    def __init__(self, open_channel: Open, plan: Plan, origin: float) -> None:
+    def __init__(self, open_channel: Open, plan: Plan, origin: float, since: float | None = None) -> None:
         self._plan, self._origin = plan, origin
-        self._since = time.monotonic()
+        self._since = time.monotonic() if since is None else since
         self._packets = Packets(open_channel, plan, round(origin * 1e9), round(self._since * 1e9))
         self._lock = threading.Lock()
         self._under_way: list[UnderWay] = []
