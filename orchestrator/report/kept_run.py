@@ -73,7 +73,7 @@ def _chosen(
     if not isinstance(recording, Recording):
         yield f"timeline: none, {harmless(recording or 'its recording is not there')}"
         return
-    joined = timeline(recording)
+    joined = run_timeline.stirred(timeline(recording))
     found = run_timeline.chosen(connection, joined.histories)
     if not found:
         yield f"no connection {harmless(connection)}"

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from orchestrator.model.events import Event, History, Side
+from orchestrator.model.rows import Via
 from orchestrator.report import ladder_words as words
 from orchestrator.report.harmless import width as cells
 from orchestrator.report.ladder_folds import LeftOut, Wait, folded
@@ -25,7 +26,7 @@ TIME = 10  # columns of the time, right-aligned
 FRAME = 6  # lifelines, and the spaces beside them and after the time
 _PLAIN, _LOST, _AIR = 6, 9, 12  # columns of an arrow that are not its label: its ends, and some line
 _ARROW = range(26, 61)  # columns between the lifelines
-_SIDE = range(14, 33)  # columns beside one
+_SIDE = range(15, 33)  # columns beside one
 
 
 class Columns(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,9 +94,16 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def ladder(history: History, width: int, around: Sequence[Event] = (), most: int = MOST_RUNGS) -> Ladder:
-    """The layout in so many columns. `around`: what happened beside it meanwhile (notes, impairments)."""
-    notes = Notes(history)
+def ladder(
+    history: History,
+    width: int,
+    around: Sequence[Event] = (),
+    via: Sequence[Via] = (),
+    most: int = MOST_RUNGS,
+) -> Ladder:
+    """The layout in so many columns. `around`: what happened beside it meanwhile (notes, impairments); `via`:
+    who has translated it on the way."""
+    notes = Notes(history, via)
     found = moments(history, around, notes.mark)
     kept = list(folded(found, most))
     zero = found[0].t if found else history.began

@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+import msgspec
+
+from orchestrator.join.ways import via
 from orchestrator.model.events import EndHistory, Event, History, Timeline
 from orchestrator.model.rows import endpoint
 from orchestrator.model.runs import ScenarioRecord
@@ -48,6 +51,7 @@ def of_scenario(
     as evidence; one that passed its own where they are few."""
     if asked == "no":
         return
+    timeline = stirred(timeline)
     if record.verdict != "pass":
         found = concerned(record, timeline.histories)
         if asked == "yes" or not found:
@@ -79,7 +83,9 @@ def whole(
 
 def of_connection(history: History, timeline: Timeline, paper: Paper = BARE) -> Iterator[str]:
     """Its ladder."""
-    laid = ladder(history, paper.columns, around(history, timeline.events))
+    recording = timeline.recording
+    passed = via(history, recording.segments, recording.translations)
+    laid = ladder(history, paper.columns, around(history, timeline.events), passed)
     yield from ladder_text.lines(laid, paper.style, paper.glyphs)
 
 
@@ -104,6 +110,23 @@ def around(history: History, events: Sequence[Event]) -> list[Event]:
 
 
 # Which connections.
+
+
+def stirred(timeline: Timeline) -> Timeline:
+    """Only with connections that something happened to; not with those that were only there, as others'
+    TIME_WAIT is for a minute."""
+    kept = tuple(one for one in timeline.histories if _stirred(one))
+    return msgspec.structs.replace(timeline, histories=kept)
+
+
+def _stirred(one: History) -> bool:
+    """A segment, a call, or a state after another."""
+    ends = [end for end in (one.client, one.server) if end is not None]
+    return bool(
+        one.crossings
+        or any(event.source == "call" for event in one.events)
+        or any(len(end.spans) > 1 for end in ends)
+    )
 
 
 def concerned(record: ScenarioRecord, histories: Sequence[History]) -> list[History]:
