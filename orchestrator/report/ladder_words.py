@@ -69,7 +69,8 @@ def bundle(one: Bundle, history: History, *, short: bool = False) -> str:
     """`12 segments, 17,376 bytes`; of ACKs alone how many, and up to what."""
     if one.size:
         many, size = ("seg", "B") if short else ("segments", "bytes")
-        return f"{one.segments:,} {many}, {one.size:,} {size}"
+        more = "+" if one.more else ""
+        return f"{one.segments:,}{more} {many}, {one.size:,} {size}"
     ack = numbers(one.last, history)[1]
     return f"{one.segments:,} ACKs" if short else f"{one.segments:,} ACKs, up to ack {ack}"
 
@@ -118,7 +119,9 @@ def called(event: Event) -> str:
     """As strace(1) writes it: `recv(7) = 5`, `connect(7) = ECONNREFUSED`, and how long it took where it
     waited."""
     detail, duration = event.detail, duration_of(event)
-    result: Any = detail.get("errno") or ("timed out" if detail.get("timed_out") else detail.get("result"))
+    result: Any = detail.get("result")
+    if failed(event):
+        result = "timed out" if detail.get("timed_out") else detail["errno"]
     if result is None and event.kind in _NOTHING:
         result = 0
     fd = detail.get("fd")
@@ -138,9 +141,10 @@ def _call(event: Event) -> str:
 def said(event: Event) -> str:
     """A note, an impairment, a line of a log: over the whole breadth."""
     text = str(event.detail.get("text", event.kind))
-    host = f"{event.host}: " if event.host and not text.startswith(event.host) else ""
-    mark = "# " if event.source == "note" else f"{host}{event.source} "
-    return harmless(f"{mark}{text}")[:MOST_SAID]
+    if event.source == "note":
+        return harmless(f"# {text}")[:MOST_SAID]
+    whose = f" of {event.host}" if event.host else ""
+    return harmless(f"{event.source}{whose}: {text}")[:MOST_SAID]
 
 
 # Times.
