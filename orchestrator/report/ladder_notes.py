@@ -17,7 +17,7 @@ _MARKS = {
     "again": "again: retransmitted; its bytes, its SYN or its FIN had been sent before",
     "lost": "an arrow that ends at a cross was sent, and never came where somebody watched",
     "unseen": "an arrow with a ? was seen at one end only: nobody watched the other,"
-    " or what was seen there is lost",
+    " what was seen there is lost, or it was still on its way",
     "slanted": "an arrow in two pieces is one segment, when it left and when it came",
 }
 

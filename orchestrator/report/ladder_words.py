@@ -62,7 +62,7 @@ def segment(crossing: Crossing, history: History, *, short: bool = False) -> str
         parts.append(f"len {one.length}")
     if one.window == 0 and not one.flags & RST:
         parts.append("win 0")
-    return " ".join(parts) + (", again" if crossing.again else "")
+    return " ".join(parts) + (" again" if crossing.again else "")
 
 
 def bundle(one: Bundle, history: History, *, short: bool = False) -> str:

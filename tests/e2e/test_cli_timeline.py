@@ -66,7 +66,7 @@ scenarios:
 FLAGS = {0x02: "SYN", 0x01: "FIN", 0x04: "RST", 0x08: "PSH", 0x10: "ACK"}
 ARROW = re.compile(
     r"\|(?P<tail>[<. -]*) (?P<flags>[A-Z,]+) seq (?P<seq>\d+)(?: ack (?P<ack>\d+))?"
-    r"(?: len (?P<len>\d+))?(?:, again)? (?P<head>[>. -]*)\|"
+    r"(?: len (?P<len>\d+))?(?: again)? (?P<head>[>. -]*)\|"
 )
 
 
