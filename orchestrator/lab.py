@@ -17,7 +17,6 @@ from orchestrator.owner import at_work, locked, owner
 from orchestrator.wire import Channel, Frame
 
 if TYPE_CHECKING:
-    from orchestrator.model.recording import Recording
     from orchestrator.model.rows import Connection, Listener
     from orchestrator.observe import Observation
 
@@ -93,24 +92,6 @@ class Lab:
     def listeners(self) -> Sequence[Listener]:
         """Every listening socket."""
         return self.observe().joined.listeners
-
-    def recording(self) -> Recording:
-        """What the daemon has kept of what happened, up to now, with one look at the tables. t = 0 is when it
-        begins."""
-        from orchestrator import observe
-        from orchestrator.join import looks
-        from orchestrator.join.connections import join
-        from orchestrator.join.rebased import first, rebased
-        from orchestrator.scenarios.recorder import Recorder
-
-        with Recorder(self.another_channel, self.plan, 0.0, since=0.0) as recorder:
-            seen = observe.take(self.channel)
-            joined = join(seen.tables, self.plan)
-            if records := looks.remember(joined):
-                self.channel.call("remember", records)
-            recorder.saw(seen.tables, joined)
-            found = recorder.recording()
-        return rebased(found, first(found))
 
     def exec(self, host: str, argv: Sequence[str], *, tty: bool = False, say: Progress = quiet) -> int:
         """Run a program in a host with our own standard streams; its exit code. What is no program ends

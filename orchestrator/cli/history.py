@@ -31,11 +31,12 @@ def show(
     **_: Any,
 ) -> None:
     """The timeline of all connections, or the ladder of those that are named."""
+    from orchestrator import histories
     from orchestrator.join.timeline import timeline
     from orchestrator.report import json as documents
     from orchestrator.report import run_timeline
 
-    joined = timeline(lab.recording())
+    joined = timeline(histories.taken(lab))
     wanted = [one for one in joined.histories if concerns(one, host, state, port)]
     if which != ALL:
         wanted = run_timeline.chosen(which, wanted)
