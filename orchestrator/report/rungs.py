@@ -97,7 +97,7 @@ def _calls(history: History) -> Iterator[Moment]:
     """One rung for a call that is over at once, two for one that waited: its end may be what came."""
     telling = [one.segment.t for one in history.crossings if _telling(one)]
     for event in history.events:
-        if event.source != "call" or event.end is None:
+        if event.source != "call" or event.end is None or event.kind == "state":
             continue
         duration = words.duration_of(event)
         ended = event.t + duration
