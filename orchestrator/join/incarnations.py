@@ -14,6 +14,7 @@ _MASK = 0xFFFFFFFF
 SLACK = (
     0.005  # seconds: a tracepoint's change comes before the SYN that it leads to, while a route is looked up
 )
+INFINITE = float("inf")
 _BEGINNINGS = {("CLOSE", "SYN_SENT"), ("LISTEN", "SYN_RECV")}
 
 
@@ -23,9 +24,11 @@ class Life:
 
     __slots__ = (
         "after",
+        "began",
         "called",
         "changes",
         "cookie",
+        "ended",
         "host",
         "irs",
         "iss",
@@ -43,35 +46,37 @@ class Life:
         self.sightings: list[Sighting] = []
         self.cookie: int | None = None
         self.called: Called | None = None
+        self.began = self.ended = 0.0  # the first sign of it and the last, once it is complete
         self.after: Life | None = None  # the next that had this tuple
 
-    @property
-    def began(self) -> float:
-        """The first sign."""
-        firsts = []
+    def first(self) -> float:
+        """The first sign of it, by what it has so far."""
+        first = INFINITE
         if self.segments:
-            firsts.append(self.segments[0].t)
+            first = self.segments[0].t
         if self.changes:
-            firsts.append(self.changes[0].t)
+            first = min(first, self.changes[0].t)
         if self.sightings:
-            firsts.append(self.sightings[0].began)
+            first = min(first, self.sightings[0].began)
         if self.called is not None:
-            firsts.append(self.called.began)
-        return min(firsts)
+            first = min(first, self.called.began)
+        return first
 
-    @property
-    def ended(self) -> float:
-        """The last."""
-        lasts = []
+    def _last(self) -> float:
+        last = -INFINITE
         if self.segments:
-            lasts.append(self.segments[-1].t)
+            last = self.segments[-1].t
         if self.changes:
-            lasts.append(self.changes[-1].t)
+            last = max(last, self.changes[-1].t)
         if self.sightings:
-            lasts.append(self.sightings[-1].ended)
+            last = max(last, self.sightings[-1].ended)
         if self.called is not None:
-            lasts.append(max(call.t + call.duration for call in self.called.calls))
-        return max(lasts)
+            last = max(last, self.called.ended)
+        return last
+
+    def complete(self) -> None:
+        """It has all that there is of it."""
+        self.began, self.ended = self.first(), self._last()
 
     @property
     def used_again(self) -> float | None:
@@ -99,7 +104,7 @@ def lives(place: Place) -> list[Life]:
         life.cookie = next((word.cookie for word in words if word.cookie), None)
     for sighting in place.sightings:
         _seen(place, found, sighting)
-    found.sort(key=lambda life: life.began)
+    found.sort(key=Life.first)
     for before, after in itertools.pairwise(found):
         before.after = after
     return found
@@ -219,10 +224,10 @@ def _of(
     if free:
         began = socket.began
         # an accept comes after its life's first sign, a connect is that
-        before = [life for life in free if life.began <= began + SLACK]
+        before = [life for life in free if life.first() <= began + SLACK]
         if socket.accepted:
             return before[-1] if before else None
-        return min(free, key=lambda life: abs(life.began - began))
+        return min(free, key=lambda life: abs(life.first() - began))
     if peer is None or not socket.opened:
         return None
     life = Life(places.place(host, local, peer))
@@ -233,9 +238,9 @@ def _of(
 def _near(found: Sequence[Life], began: float, ended: float, slack: float) -> Life | None:
     """The last that had begun by then; else the first that begins before they end."""
     for life in reversed(found):
-        if life.began <= began + slack:
+        if life.first() <= began + slack:
             return life
-    return next((life for life in found if life.began <= ended + slack), None)
+    return next((life for life in found if life.first() <= ended + slack), None)
 
 
 def _seen(place: Place, found: list[Life], sighting: Sighting) -> None:
