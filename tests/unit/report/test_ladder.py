@@ -251,6 +251,30 @@ def test_a_very_long_one_is_bounded() -> None:
     assert any("4,943 rungs are left out" in line for line in lines)
 
 
+def test_where_no_packets_were_seen_there_are_calls_states_and_what_the_kernel_says() -> None:
+    """States that only looks have shown say how far their times may be off."""
+    rough = spans(("ESTABLISHED", 0.5), ("CLOSE", 3.0), source="snapshot")
+    rough = tuple(msgspec.structs.replace(one, error=0.25) for one in rough)
+    told = Event(
+        t=1.0,
+        error_s=1e-6,
+        host="alice",
+        source="tracepoint",
+        connection="c1",
+        end="client",
+        kind="retransmit",
+    )
+    one = history(
+        [],
+        client=end("client", *rough, retransmits=1),
+        server=end("server", retransmits=None),
+        events=(call("client", 0.1, "connect", 0.3, fd=7), told),
+        closing=Closing(first="client", by="timeout", at=3.0),
+        doubts=("packets of alice were not watched: no AF_PACKET here",),
+    )
+    check("ladder.no-packets.txt", drawn(one))
+
+
 def test_bytes_that_nobody_has_seen_are_said() -> None:
     """Of a bulk only the first segments are recorded; and where a sender was not watched, some are lost."""
     sent = [*handshake(), crossing("client", 0.01, PSH_ACK, seq=1, ack=1, length=10)]
