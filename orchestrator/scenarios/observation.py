@@ -6,12 +6,13 @@ granted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from orchestrator.model.events import Timeline
 from orchestrator.model.rows import Connection, Listener
 from orchestrator.model.runs import Verdict
 
@@ -65,6 +66,17 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = True
 
 
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What has happened until `until` (seconds of the recording): of that nothing is still under way.
+    `began`: when the recording did, on the clock of looks. `stalled`: how long the observer was not running
+    at a stretch between two moments of that clock."""
+
+    timeline: Timeline
+    until: float
+    began: float
+    stalled: Callable[[float, float], float] = lambda _began, _ended: 0.0
+
+
 class Ends:
     """Rows by what a descriptor knows of itself, so that a thousand descriptors are found among a thousand
     rows."""
@@ -95,7 +107,8 @@ class Ends:
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One look. `not_observed`: hosts whose tables could not be read; `translating`: a router masquerades, so
-    an end may be listed under another address."""
+    an end may be listed under another address. `recorded` None, `not_recorded` says why: the past is not
+    known."""
 
     connections: tuple[Connection, ...] = ()
     listeners: tuple[Listener, ...] = ()
@@ -106,6 +119,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     steps: Mapping[Name, StepResult] = {}
     received: Mapping[Name, Received] = {}
     logs: Mapping[str, Log] = {}
+    recorded: Recorded | None = None
+    not_recorded: str = "nothing was recorded"
 
     @cached_property
     def ends(self) -> Ends:
@@ -117,7 +132,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """What is made of an expectation. `evidence`: rows and lines that show it; `why`: of an unknown.
 
     `still`: what nothing can bring back once it is over. Two looks that have it in common say what was so
-    between them.
+    between them. `since`: when it became so, by the timeline, on the clock of looks and known to
+    `since_error` to both sides.
     """
 
     verdict: Verdict
@@ -126,3 +142,5 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
     why: str = ""
     still: tuple[object, ...] = ()
+    since: float | None = None
+    since_error: float = 0.0
