@@ -1,0 +1,94 @@
+"""Records of one host about one tuple, put together: what each socket's place in a lab has sent, received
+and been seen in. Which of them are one socket is `incarnations`' to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import attrgetter
+
+from orchestrator.join.spaces import Spaces, is_loopback
+from orchestrator.model.plan import Plan
+from orchestrator.model.recording import Address, Change, Recording, Segment, Sighting
+
+Key = tuple[str, Address, Address]  # host, the socket's own address and port, and its peer's
+
+
+class Place:
+    """A tuple, as one host has it; its records in the order of their times."""
+
+    __slots__ = ("changes", "host", "local", "peer", "segments", "sightings")
+
+    def __init__(self, host: str, local: Address, peer: Address) -> None:
+        self.host, self.local, self.peer = host, local, peer
+        self.segments: list[Segment] = []
+        self.changes: list[Change] = []
+        self.sightings: list[Sighting] = []
+
+
+class Places:
+    """All of a recording. `forwarded`: segments that only passed a router."""
+
+    def __init__(self, plan: Plan, spaces: Spaces) -> None:
+        self._routers = {host.name for host in plan.hosts if host.kind == "router"}
+        self._spaces = spaces
+        self._own: dict[tuple[str, str], bool] = {}
+        self.found: dict[Key, Place] = {}
+        self.forwarded: list[Segment] = []
+        self._passing: set[Key] = set()
+
+    def pass_by(self, host: str, first: Address, second: Address) -> None:
+        """What has this tuple at this router is translated there: it is not the router's own."""
+        self._passing.add((host, first, second))
+        self._passing.add((host, second, first))
+
+    def place(self, host: str, local: Address, peer: Address) -> Place:
+        """The one of this tuple."""
+        key = (host, local, peer)
+        found = self.found.get(key)
+        if found is None:
+            found = self.found[key] = Place(host, local, peer)
+        return found
+
+    def add(self, recording: Recording) -> None:
+        """Every record that is of one tuple."""
+        self._segments(sorted(recording.segments, key=attrgetter("t", "host", "outgoing", "seq", "ack")))
+        for change in sorted(recording.changes, key=attrgetter("t", "host", "local", "peer")):
+            self.place(change.host, change.local, change.peer).changes.append(change)
+        for sighting in sorted(
+            recording.sightings, key=attrgetter("began", "ended", "host", "local", "peer")
+        ):
+            if sighting.state != "LISTEN":
+                self.place(sighting.host, sighting.local, sighting.peer).sightings.append(sighting)
+
+    def _segments(self, segments: Iterable[Segment]) -> None:
+        found = self.found
+        for segment in segments:
+            host = segment.host
+            inside = segment.device == "lo"
+            if segment.outgoing or inside:
+                local, peer = segment.source, segment.target
+            else:
+                local, peer = segment.target, segment.source
+            key = (host, local, peer)
+            place = found.get(key)
+            if place is None:
+                if not self._is_end(key):
+                    self.forwarded.append(segment)
+                    continue
+                place = self.place(host, local, peer)
+            place.segments.append(segment)
+            if inside and local != peer:
+                self.place(host, peer, local).segments.append(segment)
+
+    def _is_end(self, key: Key) -> bool:
+        """Whether a socket of the host itself can have this tuple. A router forwards what is not its own."""
+        host, local, _ = key
+        if host not in self._routers:
+            return True
+        if key in self._passing:
+            return False
+        own = self._own.get((host, local[0]))
+        if own is None:
+            own = is_loopback(local[0]) or self._spaces.owner(host, local[0]) == host
+            self._own[host, local[0]] = own
+        return own
