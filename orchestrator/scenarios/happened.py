@@ -216,13 +216,13 @@ def _retransmits(check: Check, history: History) -> _Told:
 
 
 def _when(check: Check, count: int, again: Sequence[float], history: History) -> Moment:
-    """When so many had been made as the check wants."""
+    """Since when there have been as many as the check wants."""
     moments = [history.began, *again]
-    for number in range(count + 1):
-        if compare(check.test, Value(value=number)) == "pass":
-            if number < len(moments):
-                return Moment(at=moments[number])
-            break
+    number = count
+    while number > 0 and compare(check.test, Value(value=number - 1)) == "pass":
+        number -= 1
+    if number < len(moments):
+        return Moment(at=moments[number])
     return Moment(why="when that was is not known")
 
 

@@ -44,8 +44,9 @@ def side_of(history: History, host: str, local: Address) -> Side | None:
 def of_descriptor(host: str, name: str, one: Descriptor, timeline: Timeline) -> list[History]:
     """The connections that it may be an end of: one, unless its addresses were used again and nothing tells
     which time was its."""
-    if one.local is None:
-        return []
+    numbered = [history for history in timeline.histories if history.id == one.connection]
+    if one.local is None or numbered:
+        return numbered
     local = (plain(one.local[0]), one.local[1])
     peer = None if one.peer is None else (plain(one.peer[0]), one.peer[1])
     found = [h for h in timeline.histories if _is_end(h, host, local, peer)]

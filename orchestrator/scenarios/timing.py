@@ -100,6 +100,22 @@ def _in_time(judgement: Judgement, look: Look[Seen], began: float, deadline: flo
     return _unknown(noted, "it came about the deadline")
 
 
+def stood(judgement: Judgement, began: float) -> Judgement:
+    """What is so by the record, and cannot have been otherwise since it came: whether it was so from `began`
+    on."""
+    if judgement.verdict != "pass":
+        return judgement
+    if judgement.since is None:
+        return _unknown(judgement, "since when it is so is not known")
+    late = judgement.since - began
+    if late <= -judgement.since_error or judgement.since <= began:
+        return _noted(judgement, "so all the while, judged on the timeline")
+    noted = _noted(judgement, f"judged on the timeline: so only after {late:.3f} s")
+    if late > judgement.since_error:
+        return _changed(noted, "fail", "")
+    return _unknown(noted, "it came to be so about the beginning")
+
+
 def _never(last: Judgement | None, known: Sequence[_Judged], began: float, deadline: float) -> Judgement:
     if last is None:
         return Judgement(verdict="unknown", expected="", observed="", why="nobody looked")
