@@ -16,6 +16,7 @@ from orchestrator.agent.files import MAX_ENTRIES
 from orchestrator.daemon import captures, counters, nat, observe, power
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
+from orchestrator.daemon.history import History
 from orchestrator.daemon.hosts import ANSWER_SECONDS, Answers, Host, Hosts, ask_state
 from orchestrator.daemon.incarnations import Incarnations
 from orchestrator.daemon.maker import Made, Maker
@@ -56,6 +57,7 @@ class Server:
         self._making = asyncio.Lock()  # the maker is asked for one thing at a time
         self._observing = asyncio.Lock()  # no host's descriptors are closed while they are read
         self._pauses = Pauses(self._observing)
+        self._history = History(self._observing)
         self._belongings = Belongings(self._pauses)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ops: dict[str, Callable[[ClientRequest], Awaitable[wire.Message | wire.Frame]]] = {
@@ -71,6 +73,7 @@ class Server:
             "snapshot": self._snapshot,
             "counters": self._counters,
             "capture": self._capture,
+            "history": self._follow_history,
             "remember": self._remember,
             "down": self._down,
             "list": self._list_files,
@@ -107,6 +110,7 @@ class Server:
         for host in self._hosts:
             host.link.cut("the lab has ended")
         self._pauses.continue_all()
+        await self._history.close()
         await in_thread(self._maker.close)
 
     async def _hello(self, request: ClientRequest) -> wire.Message:
@@ -127,7 +131,9 @@ class Server:
         return {}
 
     async def _commit(self, _: ClientRequest) -> wire.Message:
-        self.committed = True
+        if not self.committed:
+            self.committed = True
+            self._spawn(self._history.begin(list(self._hosts)))
         return {}
 
     async def _make(self, request: ClientRequest) -> wire.Message:
@@ -167,7 +173,9 @@ class Server:
                 while (one := await made.get()) is not None:
                     try:
                         async with self._observing:
-                            await self._hosts.add(one)
+                            host = await self._hosts.add(one)
+                        if self.committed:
+                            self._spawn(self._history.renew(host))
                         ready.put_nowait(one.name)
                     except errors.LabError as error:
                         failures.append(error)
@@ -326,6 +334,9 @@ class Server:
     async def _capture(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))
         return await captures.capture(request, hosts, self._observing)
+
+    async def _follow_history(self, request: ClientRequest) -> wire.Message:
+        return await self._history.follow(request, self._hosts.some(request.message.get("hosts")))
 
     async def _read(self, look: observe.Look, parts: asyncio.Queue[observe.Part | None]) -> None:
         """Read on while parts are sent, to a client that may be slow: hosts can come and go meanwhile."""
