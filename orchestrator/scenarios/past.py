@@ -34,9 +34,7 @@ class Records(Protocol):
 class Past:
     """Of one expectation. `began`: when t = 0 of the recording is, on the clock of looks."""
 
-    def __init__(
-        self, expectation: Expectation, records: Records, began: float, stalled: Stalled
-    ) -> None:
+    def __init__(self, expectation: Expectation, records: Records, began: float, stalled: Stalled) -> None:
         self._expectation, self._records = expectation, records
         self._began, self._stalled = began, stalled
         self._joined: tuple[tuple[int, ...], Timeline] | None = None
@@ -70,7 +68,9 @@ def of_expectation(
         ends = set(_ends(descriptors.get((subject.host, name)) for name in subject.names()))
     if expectation.after is not None:
         step = expectation.after.step
-        ends |= {_plain(one.local) for one in calls if (one.host, one.step) == (step.host, step.name) and one.local}
+        ends |= {
+            _plain(one.local) for one in calls if (one.host, one.step) == (step.host, step.name) and one.local
+        }
     ends |= set(_translated(ends, recording.translations))
     if isinstance(subject, Between):
         ports = {subject.server.port}
@@ -80,7 +80,9 @@ def of_expectation(
             if subject.server.port in (one.server[1], one.new_server[1])
             for port in (one.server[1], one.new_server[1])
         }
-        return _kept(recording, lambda one, other: one in ends or other in ends or one[1] in ports or other[1] in ports)
+        return _kept(
+            recording, lambda one, other: one in ends or other in ends or one[1] in ports or other[1] in ports
+        )
     return _kept(recording, lambda one, other: one in ends or other in ends)
 
 

@@ -30,15 +30,16 @@ from orchestrator.model.steps import (
     Wait,
 )
 from orchestrator.requests import Requests
-from orchestrator.scenarios import checks, rows, timing
+from orchestrator.scenarios import checks, rows
 from orchestrator.scenarios.calls import Calls, StepFailed, UnderWay, why_bad
+from orchestrator.scenarios.expecting import Expecting
 from orchestrator.scenarios.heartbeat import Heartbeat
 from orchestrator.scenarios.ledger import Ledger
-from orchestrator.scenarios.observation import Judgement, Observation, StepResult
-from orchestrator.scenarios.observer import PAUSE, Observer
+from orchestrator.scenarios.observation import Judgement, StepResult
+from orchestrator.scenarios.observer import Observer
+from orchestrator.scenarios.past import Past
 from orchestrator.scenarios.programs import Program, numbered
 from orchestrator.scenarios.recorder import Recorder
-from orchestrator.scenarios.timing import Look
 
 MOST_CALLS = 10  # calls of one step that are recorded one by one
 RUN_PROGRAM = "run"  # what a host's `run:` is called
@@ -355,27 +356,9 @@ class Performer:
 
     def _expect(self, step: Expectation) -> None:
         began = time.monotonic()
-
-        def judge(seen: Observation) -> Judgement:
-            return checks.judge(step, seen)
-
-        looks = self._looks(step)
-        if step.lasting is None:
-            judgement = timing.within(judge, looks, began, step.within)
-        else:
-            judgement = timing.lasting(judge, looks, began, step.lasting)
-        if self.stop.is_set() and judgement.verdict == "unknown":
-            judgement = msgspec.structs.replace(judgement, why="ended before it was known")
-        self._judged(step, self._part, judgement, began)
-
-    def _looks(self, step: Expectation) -> Iterator[Look[Observation]]:
-        """One look after the other, until the run is ended; each knows of all that has ended before it."""
-        while True:
-            self._take_ended()
-            yield self._observer.look(step)
-            if self.stop.is_set():
-                return
-            time.sleep(PAUSE)
+        past = Past(step, self._recorder, self._began, self._heartbeat.stalled)
+        expecting = Expecting(step, self._observer, past, self._take_ended, self.stop)
+        self._judged(step, self._part, expecting.judged(), began)
 
     def _judged(self, step: Expectation, part: Part, judgement: Judgement, began: float) -> None:
         verdict = judgement.verdict
