@@ -9,13 +9,12 @@ from orchestrator.model.recording import FIN, RST, SYN, CallMade, Recording
 from orchestrator.model.runs import Verdict
 from orchestrator.model.steps import After, Number, Ref
 from orchestrator.scenarios.compare import Value, compare, unknown
-from orchestrator.scenarios.histories import Moment, end_of, side_of
+from orchestrator.scenarios.histories import EARLY, Moment, end_of, side_of
 from orchestrator.scenarios.observation import Recorded
 from orchestrator.scenarios.rows import plain
 
 SENDING = ("send", "http", "tls")  # data; of a call under way others' bytes are not taken for its own
 ENDING = {"close": FIN | RST, "shutdown": FIN, "reset": RST}
-EARLY = 0.001  # seconds by which a clock of calls and one of packets may differ within one computer
 
 
 def left(step: Ref, timeline: Timeline) -> Moment:

@@ -15,6 +15,8 @@ from orchestrator.scenarios.rows import is_address, plain
 
 MOST_SPANS = 16  # of one end, told as evidence
 MOST_DOUBTS = 3
+EVERYWHERE = ("0.0.0.0", "::")
+EARLY = 0.001  # seconds by which a clock of calls and one of packets may differ within one computer
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,22 +38,54 @@ def side_of(history: History, host: str, local: Address) -> Side | None:
     its own, and so has a client that is translated."""
     for side in _SIDES:
         end = end_of(history, side)
-        if end is not None and end.host == host and (end.address, end.port) == local:
+        if end is not None and end.host == host and is_at(local, (end.address, end.port)):
             return side
     return None
+
+
+def is_at(local: Address, address: Address) -> bool:
+    """Whether a socket with this own address has that one. After a failed connect it has but the port."""
+    return local[1] == address[1] and local[0] in (address[0], *EVERYWHERE)
 
 
 def of_descriptor(host: str, name: str, one: Descriptor, timeline: Timeline) -> list[History]:
     """The connections that it may be an end of: one, unless its addresses were used again and nothing tells
     which time was its."""
     numbered = [history for history in timeline.histories if history.id == one.connection]
-    if one.local is None or numbered:
+    if numbered:
         return numbered
-    local = (plain(one.local[0]), one.local[1])
+    local = own_address(one)
     peer = None if one.peer is None else (plain(one.peer[0]), one.peer[1])
+    if local is None:
+        return [] if peer is None else _called(host, name, peer, timeline)
     found = [h for h in timeline.histories if _is_end(h, host, local, peer)]
     named = [h for h in found if name in _names(h, host, local)]
     return _latest(named) if named else [h for h in found if not _names(h, host, local)]
+
+
+def own_address(one: Descriptor) -> Address | None:
+    """None where it has none (yet)."""
+    return None if one.local is None or not one.local[1] else (plain(one.local[0]), one.local[1])
+
+
+def _called(host: str, name: str, peer: Address, timeline: Timeline) -> list[History]:
+    """By when it was to be connected: what began during that call, and was to be connected there."""
+    calls = [
+        one
+        for one in timeline.recording.calls
+        if (one.host, one.verb) == (host, "connect") and one.name in (name, None)
+    ]
+    if not calls:
+        return []
+    call = max(calls, key=lambda one: one.t)
+    return [
+        history
+        for history in timeline.histories
+        if history.client is not None
+        and history.client.host == host
+        and history.server_address == peer
+        and call.t - EARLY <= history.began <= call.t + call.duration
+    ]
 
 
 def _is_end(history: History, host: str, local: Address, peer: Address | None) -> bool:

@@ -17,6 +17,7 @@ from orchestrator.model.events import Timeline
 from orchestrator.model.recording import Address, CallMade, Recording
 from orchestrator.model.rows import Translation
 from orchestrator.model.steps import Between, ByName, Expectation
+from orchestrator.scenarios.histories import EVERYWHERE, own_address
 from orchestrator.scenarios.observation import Descriptor, Name, Recorded
 from orchestrator.scenarios.rows import plain
 
@@ -61,35 +62,34 @@ def of_expectation(
     expectation: Expectation, recording: Recording, descriptors: Mapping[Name, Descriptor]
 ) -> Recording:
     """The records of the sockets that it is about."""
-    calls = recording.calls
-    subject = expectation.subject
-    ends: set[Address] = set()
+    calls, subject = recording.calls, expectation.subject
+    found: list[Address] = []
     if isinstance(subject, ByName):
-        ends = set(_ends(descriptors.get((subject.host, name)) for name in subject.names()))
+        found += _ends(descriptors.get((subject.host, name)) for name in subject.names())
     if expectation.after is not None:
         step = expectation.after.step
-        ends |= {
+        found += [
             _plain(one.local) for one in calls if (one.host, one.step) == (step.host, step.name) and one.local
-        }
+        ]
+    ports = {port for address, port in found if address in EVERYWHERE}
+    ends = set(found)
     ends |= set(_translated(ends, recording.translations))
     if isinstance(subject, Between):
-        ports = {subject.server.port}
-        ports |= {
-            port
-            for one in recording.translations
-            if subject.server.port in (one.server[1], one.new_server[1])
-            for port in (one.server[1], one.new_server[1])
-        }
-        return _kept(
-            recording, lambda one, other: one in ends or other in ends or one[1] in ports or other[1] in ports
-        )
-    return _kept(recording, lambda one, other: one in ends or other in ends)
+        ports |= _beyond(subject.server.port, recording.translations)
+
+    def wanted(one: Address, other: Address) -> bool:
+        return one in ends or other in ends or one[1] in ports or other[1] in ports
+
+    return _kept(recording, wanted)
 
 
 def _ends(found: Iterable[Descriptor | None]) -> Iterator[Address]:
+    """Their own addresses; of one that has none, where it was to be connected."""
     for one in found:
-        if one is not None and one.local is not None:
-            yield _plain(one.local)
+        if one is not None:
+            own = own_address(one)
+            if own is not None or one.peer is not None:
+                yield own or _plain(one.peer)
 
 
 def _plain(address: Address | None) -> Address:
@@ -98,12 +98,18 @@ def _plain(address: Address | None) -> Address:
 
 
 def _translated(ends: set[Address], translations: Iterable[Translation]) -> Iterator[Address]:
-    """What these clients are called beyond a router, and these servers before it."""
+    """What these clients are called beyond a router, and before it."""
     for one in translations:
         if one.client in ends:
             yield one.new_client
         if one.new_client in ends:
             yield one.client
+
+
+def _beyond(port: int, translations: Iterable[Translation]) -> set[int]:
+    """What this port of a server is called on the other side of a router, too."""
+    both = [(one.server[1], one.new_server[1]) for one in translations]
+    return {port} | {other for pair in both if port in pair for other in pair}
 
 
 def _kept(recording: Recording, wanted: Callable[[Address, Address], bool]) -> Recording:

@@ -41,14 +41,25 @@ def plain(address: str) -> str:
 
 
 def of_descriptor(host: str, one: Descriptor, seen: Observation) -> list[Connection]:
-    """The rows one of whose ends the descriptor is, or was."""
+    """The rows one of whose ends the descriptor is, or was. Where its addresses were used again, another
+    socket's row is not its."""
     ends = seen.ends
     if one.connection is not None and one.connection in ends.by_id:
         return [ends.by_id[one.connection]]
     if one.local is None:
         return []
+    local = (plain(one.local[0]), one.local[1])
     peer = None if one.peer is None else (plain(one.peer[0]), one.peer[1])
-    return ends.of(host, (plain(one.local[0]), one.local[1]), peer)
+    return [row for row in ends.of(host, local, peer) if _may_be_of(one, host, local, row)]
+
+
+def _may_be_of(one: Descriptor, host: str, local: tuple[str, int], row: Connection) -> bool:
+    """By the inode. A row that was its and is gone does not come back: an id is of one connection."""
+    ends = (row.client, row.server)
+    own = next((end for end in ends if end and (end.host, end.address, end.port) == (host, *local)), None)
+    if own is None or not own.inode or one.inode is None:
+        return one.connection is None
+    return own.inode == one.inode
 
 
 def between(subject: Between, seen: Observation) -> list[Connection]:
