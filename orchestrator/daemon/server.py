@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import captures, counters, nat, observe, power
+from orchestrator.daemon import captures, counters, nat, observe, power, traces
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.history import History
@@ -74,6 +74,7 @@ class Server:
             "counters": self._counters,
             "capture": self._capture,
             "history": self._follow_history,
+            "trace": self._trace,
             "remember": self._remember,
             "down": self._down,
             "list": self._list_files,
@@ -337,6 +338,9 @@ class Server:
 
     async def _follow_history(self, request: ClientRequest) -> wire.Message:
         return await self._history.follow(request, self._hosts.some(request.message.get("hosts")))
+
+    async def _trace(self, request: ClientRequest) -> wire.Message:
+        return await traces.trace(request, self._hosts)
 
     async def _read(self, look: observe.Look, parts: asyncio.Queue[observe.Part | None]) -> None:
         """Read on while parts are sent, to a client that may be slow: hosts can come and go meanwhile."""
