@@ -132,9 +132,7 @@ class Server:
         return {}
 
     async def _commit(self, _: ClientRequest) -> wire.Message:
-        if not self.committed:
-            self.committed = True
-            self._spawn(self._history.begin(list(self._hosts)))
+        self.committed = True
         return {}
 
     async def _make(self, request: ClientRequest) -> wire.Message:
@@ -175,8 +173,7 @@ class Server:
                     try:
                         async with self._observing:
                             host = await self._hosts.add(one)
-                        if self.committed:
-                            self._spawn(self._history.renew(host))
+                        self._history.renew(host)
                         ready.put_nowait(one.name)
                     except errors.LabError as error:
                         failures.append(error)
@@ -204,6 +201,7 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
+        self._history.begin(list(self._hosts))
         if (names := request.message.get("names")) is not None:
             text = hosts_file(names)
             await _all(_write(host, "/etc/hosts", text) for host in hosts)
@@ -261,6 +259,8 @@ class Server:
     async def _ask(self, request: ClientRequest) -> wire.Frame:
         """One question, one answer; both in the agent's words."""
         host, op, arguments = self._told(request)
+        if op == "connect":
+            await self._history.begun()
         if op == "start" and not arguments.get("argv"):
             arguments["argv"] = list(host.made.start.argv)
             if not arguments["argv"]:
