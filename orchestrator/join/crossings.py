@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from operator import itemgetter
 
 from orchestrator.model.events import Crossing, Side
 from orchestrator.model.recording import Segment
 
+Timed = tuple[float, Crossing]
 Form = tuple[int, int, int, int]  # what stays of a segment on its way, translated or not
+ON_THE_WAY = 1.0  # seconds after which what has not come is lost, or held for long
 
-
-def form(segment: Segment) -> Form:
-    """Its numbers, length and flags."""
-    return segment.seq, segment.length, segment.flags, segment.ack
+Expected = Callable[[Segment], bool]
 
 
 def crossings(
-    sender: Side, sent: Sequence[Segment], received: Sequence[Segment], again: Collection[int], watched: bool
-) -> list[tuple[float, Crossing]]:
+    sender: Side,
+    sent: Sequence[Segment],
+    received: Sequence[Segment],
+    again: Collection[int],
+    expected: Expected | None,
+) -> list[Timed]:
     """(when it was first seen, the crossing) of one direction. `again`: places in `sent` of what had been
-    sent before. `watched`: whether all that came was seen, so that what is not there has not come."""
+    sent before. `expected`: whether a segment would have been seen if it had come; None: none would."""
+    if len(sent) == len(received):
+        found = _straight(sender, sent, received, again)
+        if found is not None:
+            return found
     waiting: dict[Form, list[Segment]] = {}
     for segment in reversed(received):
-        waiting.setdefault((segment.seq, segment.length, segment.flags, segment.ack), []).append(segment)
+        waiting.setdefault(_form(segment), []).append(segment)
     last = received[-1].t if received else float("-inf")
-    found: list[tuple[float, Crossing]] = []
+    found = []
     for place, segment in enumerate(sent):
-        came = waiting.get((segment.seq, segment.length, segment.flags, segment.ack))
+        came = waiting.get(_form(segment))
         there = came.pop() if came else None
-        missing = there is None and watched and segment.t < last
+        missing = there is None and expected is not None and _is_late(segment, last, expected)
         crossing = Crossing(
             sender=sender, sent=segment, received=there, again=place in again, missing=missing
         )
@@ -39,7 +46,30 @@ def crossings(
     return found
 
 
-def in_order(found: list[tuple[float, Crossing]]) -> tuple[Crossing, ...]:
+def _straight(
+    sender: Side, sent: Sequence[Segment], received: Sequence[Segment], again: Collection[int]
+) -> list[Timed] | None:
+    """Where all came in the order in which they were sent, which is the rule."""
+    found: list[Timed] = []
+    for place, (one, other) in enumerate(zip(sent, received, strict=True)):
+        if one.seq != other.seq or one.flags != other.flags or one.length != other.length:
+            return None
+        if one.ack != other.ack:
+            return None
+        found.append((one.t, Crossing(sender=sender, sent=one, received=other, again=place in again)))
+    return found
+
+
+def _form(segment: Segment) -> Form:
+    return segment.seq, segment.length, segment.flags, segment.ack
+
+
+def _is_late(segment: Segment, last: float, expected: Expected) -> bool:
+    """`last`: when anything came last; what was sent before that has been overtaken."""
+    return segment.t < last and expected(segment)
+
+
+def in_order(found: list[Timed]) -> tuple[Crossing, ...]:
     """By when each was first seen."""
     found.sort(key=itemgetter(0))
     return tuple(crossing for _, crossing in found)

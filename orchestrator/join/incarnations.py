@@ -3,10 +3,11 @@ sequence number (RFC 9293, 3.4.1), or by another cookie."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from orchestrator.join.places import Place
-from orchestrator.model.recording import ACK, RST, SYN, Address, Change, Segment, Sighting
+from orchestrator.join.callers import Called
+from orchestrator.join.places import Key, Place, Places
+from orchestrator.model.recording import ACK, RST, SYN, Address, CallMade, Change, Segment, Sighting
 
 _MASK = 0xFFFFFFFF
 SLACK = (
@@ -19,7 +20,18 @@ class Life:
     """One socket at one end, from the first sign of it to the last. `iss`, `irs`: the first sequence numbers
     that it sent and received, where they were seen."""
 
-    __slots__ = ("changes", "cookie", "host", "irs", "iss", "local", "peer", "segments", "sightings")
+    __slots__ = (
+        "called",
+        "changes",
+        "cookie",
+        "host",
+        "irs",
+        "iss",
+        "local",
+        "peer",
+        "segments",
+        "sightings",
+    )
 
     def __init__(self, place: Place, iss: int | None = None, irs: int | None = None) -> None:
         self.host, self.local, self.peer = place.host, place.local, place.peer
@@ -28,21 +40,34 @@ class Life:
         self.changes: list[Change] = []
         self.sightings: list[Sighting] = []
         self.cookie: int | None = None
+        self.called: Called | None = None
 
     @property
     def began(self) -> float:
         """The first sign."""
-        firsts = [records[0].t for records in (self.segments, self.changes) if records]
+        firsts = []
+        if self.segments:
+            firsts.append(self.segments[0].t)
+        if self.changes:
+            firsts.append(self.changes[0].t)
         if self.sightings:
             firsts.append(self.sightings[0].began)
+        if self.called is not None:
+            firsts.append(self.called.began)
         return min(firsts)
 
     @property
     def ended(self) -> float:
         """The last."""
-        lasts = [records[-1].t for records in (self.segments, self.changes) if records]
+        lasts = []
+        if self.segments:
+            lasts.append(self.segments[-1].t)
+        if self.changes:
+            lasts.append(self.changes[-1].t)
         if self.sightings:
             lasts.append(self.sightings[-1].ended)
+        if self.called is not None:
+            lasts.append(max(call.t + call.duration for call in self.called.calls))
         return max(lasts)
 
     @property
@@ -151,6 +176,45 @@ def _socket_of(found: list[list[Change]], change: Change) -> list[Change] | None
         if change.cookie is None or words[0].cookie in (None, change.cookie):
             return words
     return None
+
+
+def attach(sockets: Iterable[Called], places: Places, found: dict[Key, list[Life]]) -> Iterator[CallMade]:
+    """Give each life the calls that were made on its socket; the calls of the others are left."""
+    by_local: dict[tuple[str, Address], list[Life]] = {}
+    for some in found.values():
+        for life in some:
+            by_local.setdefault((life.host, life.local), []).append(life)
+    for socket in sockets:
+        owner = _of(socket, places, found, by_local)
+        if owner is None:
+            yield from socket.calls
+        else:
+            owner.called = socket
+
+
+def _of(
+    socket: Called,
+    places: Places,
+    found: dict[Key, list[Life]],
+    by_local: dict[tuple[str, Address], list[Life]],
+) -> Life | None:
+    if socket.local is None or not socket.connects:
+        return None
+    host, local, peer = socket.host, socket.local, socket.peer
+    near = by_local.get((host, local), []) if peer is None else found.get((host, local, peer), [])
+    free = [life for life in near if life.called is None]
+    if free:
+        began = socket.began
+        # an accept comes after its life's first sign, a connect is that
+        before = [life for life in free if life.began <= began + SLACK]
+        if socket.accepted:
+            return before[-1] if before else None
+        return min(free, key=lambda life: abs(life.began - began))
+    if peer is None or not socket.opened:
+        return None
+    life = Life(places.place(host, local, peer))
+    found.setdefault((host, local, peer), []).append(life)
+    return life
 
 
 def _near(found: Sequence[Life], began: float, ended: float, slack: float) -> Life | None:

@@ -3,7 +3,7 @@ and been seen in. Which of them are one socket is `incarnations`' to say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from orchestrator.join.spaces import Spaces, is_loopback
@@ -26,14 +26,17 @@ class Place:
 
 
 class Places:
-    """All of a recording. `forwarded`: segments that only passed a router."""
+    """All of a recording. `forwarded`: segments that only passed a router. `nameless`: changes of sockets
+    whose port is not known. `listens`: (host, port) where something has listened."""
 
-    def __init__(self, plan: Plan, spaces: Spaces) -> None:
+    def __init__(self, plan: Plan, spaces: Spaces, recording: Recording) -> None:
         self._routers = {host.name for host in plan.hosts if host.kind == "router"}
         self._spaces = spaces
         self._own: dict[tuple[str, str], bool] = {}
         self.found: dict[Key, Place] = {}
         self.forwarded: list[Segment] = []
+        self.nameless: list[Change] = []
+        self.listens = frozenset(_listening(recording, plan))
         self._passing: set[Key] = set()
 
     def pass_by(self, host: str, first: Address, second: Address) -> None:
@@ -52,8 +55,19 @@ class Places:
     def add(self, recording: Recording) -> None:
         """Every record that is of one tuple."""
         self._segments(sorted(recording.segments, key=attrgetter("t", "host", "outgoing", "seq", "ack")))
-        for change in sorted(recording.changes, key=attrgetter("t", "host", "local", "peer")):
-            self.place(change.host, change.local, change.peer).changes.append(change)
+        changes = sorted(recording.changes, key=attrgetter("t", "host", "local", "peer", "kind"))
+        ports = {(one.host, one.cookie): one.local for one in changes if one.cookie and one.local[1]}
+        for change in changes:
+            if "LISTEN" in (change.old, change.new) and change.new != "SYN_RECV":
+                self.nameless.append(change)  # of a socket that listens
+                continue
+            local: Address | None = change.local
+            if not change.local[1]:  # a port is chosen after SYN_SENT (net/ipv4/tcp_ipv4.c, tcp_v4_connect)
+                local = ports.get((change.host, change.cookie)) if change.cookie else None
+            if local is None:
+                self.nameless.append(change)
+            else:
+                self.place(change.host, local, change.peer).changes.append(change)
         for sighting in sorted(
             recording.sightings, key=attrgetter("began", "ended", "host", "local", "peer")
         ):
@@ -92,3 +106,13 @@ class Places:
             own = is_loopback(local[0]) or self._spaces.owner(host, local[0]) == host
             self._own[host, local[0]] = own
         return own
+
+
+def _listening(recording: Recording, plan: Plan) -> Iterator[tuple[str, int]]:
+    """(host, port) of every listener that is known of."""
+    for host in plan.hosts:
+        yield from ((host.name, one.port) for one in host.listen)
+    yield from ((one.host, one.local[1]) for one in recording.sightings if one.state == "LISTEN")
+    yield from (
+        (call.host, call.local[1]) for call in recording.calls if call.verb == "listen" and call.local
+    )

@@ -1,5 +1,5 @@
 """The states of one end, from the segments that it has sent and received: RFC 9293's machine (3.3.2, 3.10),
-as Linux runs it (net/ipv4/tcp_input.c).
+as Linux runs it (net/ipv4/tcp_input.c, tcp_output.c).
 
 What an end sends shows what its kernel had done by then. What it receives may still have been dropped behind
 the tap (netfilter, a full accept queue): a retransmission shows that it was, and takes the step back.
@@ -7,26 +7,16 @@ the tap (netfilter, a full accept queue): a retransmission shows that it was, an
 
 from __future__ import annotations
 
+from orchestrator.join.steps import Step
 from orchestrator.model.events import UNKNOWN
 from orchestrator.model.recording import ACK, FIN, RST, SYN, Segment
 
 _MASK = 0xFFFFFFFF
 _HALF = 0x80000000
 RACE = 0.001  # seconds in which a segment may be on its way out while one comes in that makes it needless
-NO_SIGN = "the last ACK of the handshake came, and nothing shows yet that it was taken"
-_FIN_UNACKNOWLEDGED = ("FIN_WAIT1", "CLOSING", "LAST_ACK")
-
-
-class Step:
-    """An end has come into a state, between `earliest` and `latest`. `received`: by what it received, which
-    may be taken back; `sure`: something since shows that it was."""
-
-    __slots__ = ("earliest", "latest", "received", "state", "sure")
-
-    def __init__(self, state: str, earliest: float, latest: float, received: bool) -> None:
-        self.state, self.earliest, self.latest = state, earliest, latest
-        self.received = received
-        self.sure = not received
+AT_ONCE = 0.0002  # seconds within which a kernel answers what it answers at once; longer: held behind the tap
+BURST = 10  # segments that may always be under way without a loss (RFC 6928)
+_UNACKNOWLEDGED = ("FIN_WAIT1", "CLOSING", "LAST_ACK")
 
 
 def behind(a: int, b: int) -> bool:
@@ -35,31 +25,41 @@ def behind(a: int, b: int) -> bool:
 
 
 class Machine:
-    """`steps`: the states so far. `again`: places of segments that were sent before. `whole`: every segment
-    is shown to it, so that it knows what has arrived in order."""
+    """`steps`: the states so far. `again`: places (among what was sent) of segments that had been sent
+    before. `whole`: it is shown every segment, also those with payload, so that it knows what is in order."""
 
     __slots__ = (
+        "_answers",
+        "_asked_at",
+        "_fin_in_at",
+        "_flight_at",
+        "_in_flight",
+        "_opening",
+        "_reset",
+        "_window",
         "again",
-        "blocked",
-        "closed_by_reset",
+        "ended_at",
         "fin_in",
-        "fin_in_at",
         "fin_out",
         "irs",
         "iss",
+        "lag",
+        "out_at",
         "rcv_nxt",
+        "retry",
         "snd_nxt",
         "snd_una",
         "state",
         "steps",
+        "stuck",
         "whole",
     )
 
-    def __init__(self, state: str | None = None, at: float = 0.0, *, whole: bool = True) -> None:
-        self.state: str | None = state
+    def __init__(self, *, whole: bool = True) -> None:
+        self.whole = whole
+        self.state: str | None = None
         self.steps: list[Step] = []
         self.again: list[int] = []
-        self.whole = whole
         self.iss: int | None = None
         self.irs: int | None = None
         self.snd_nxt: int | None = None
@@ -67,15 +67,28 @@ class Machine:
         self.rcv_nxt: int | None = None
         self.fin_out: int | None = None  # the number behind our FIN
         self.fin_in: int | None = None  # the number behind theirs
-        self.fin_in_at = 0.0
-        self.blocked: float | None = None  # since when the other end's window is closed
-        self.closed_by_reset = False
-        if state is not None:
-            self._go(state, at)
+        self.out_at = 0.0  # when it last sent something that is to be acknowledged
+        self.retry = 0.0  # seconds that it had waited before it sent that again
+        self.stuck: float | None = None  # since when a FIN would have to wait behind data
+        self.lag = 0.0  # seconds that what comes is held behind the tap
+        self.ended_at = 0.0  # when the other end's FIN came last
+        self._fin_in_at = 0.0
+        self._flight_at = 0.0
+        self._in_flight = 0
+        self._window = 1 << 16
+        self._asked_at: float | None = None
+        self._answers = False  # it has sent a SYN+ACK
+        self._opening = False  # a SYN+ACK came, and its ACK has not been sent
+        self._reset = False
 
-    def _go(self, state: str, at: float, *, latest: float | None = None, received: bool = False) -> None:
+    def _go(self, state: str, earliest: float, latest: float, *, received: bool = False) -> None:
         self.state = state
-        self.steps.append(Step(state, at, at if latest is None else latest, received))
+        self.steps.append(Step(state, earliest, latest, received=received))
+
+    def know(self, state: str, began: float, ended: float) -> None:
+        """Another source has seen it in this state between these times, where segments say nothing."""
+        self.state = state
+        self.steps.append(Step(state, began, ended, source="snapshot"))
 
     def _back(self, *states: str) -> None:
         """To the last of these states: the steps behind it were not made."""
@@ -83,97 +96,151 @@ class Machine:
             self.steps.pop()
         self.state = self.steps[-1].state if self.steps else None
 
+    @property
+    def answers(self) -> bool:
+        """Whether it has answered a SYN."""
+        return self._answers
+
+    @property
+    def closed_window(self) -> bool:
+        """Whether the other end takes no more data now."""
+        return self._window == 0
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether it waits for an ACK, and would send again."""
+        return self.snd_nxt is not None and self.snd_una is not None and behind(self.snd_una, self.snd_nxt)
+
     # What it sends.
 
     def sent(self, segment: Segment, place: int) -> None:
         """A segment went out."""
-        flags = segment.flags
-        if flags & RST:
-            self._sent_reset(segment)
-            return
+        flags, at = segment.flags, segment.t
         if flags & SYN:
             self._sent_syn(segment, place)
             return
-        seq, at = segment.seq, segment.t
-        if self.closed_by_reset and at - self.steps[-1].earliest > RACE:
-            self._not_reset()
-        if self.state is None:
-            self._go(UNKNOWN, at)
-        if self.steps and not self.steps[-1].sure:
-            self._sure()
-        if self.fin_in is not None and flags & ACK and not behind(segment.ack, self.fin_in):
-            self._take_fin(self.fin_in_at, at)
+        if flags & RST:
+            self._sent_reset(segment)
+            return
+        steps = self.steps
+        if not steps:
+            self._go(UNKNOWN, at, at)
+        elif not steps[-1].sure:
+            if self._reset and at - steps[-1].earliest > RACE:
+                self._not_reset()
+            self._sure(at)
+        if flags & ACK:
+            if (
+                self.fin_in is not None
+                and self.rcv_nxt != self.fin_in
+                and not behind(segment.ack, self.fin_in)
+            ):
+                self._take_fin(self._fin_in_at, at)
+            if self.rcv_nxt is None or behind(self.rcv_nxt, segment.ack):
+                self.rcv_nxt = segment.ack
         if segment.length or flags & FIN:
-            end = (seq + segment.length + (flags & FIN)) & _MASK
-            if self.snd_nxt is not None and behind(seq, self.snd_nxt):
-                self.again.append(place)
-            if self.snd_nxt is None or behind(self.snd_nxt, end):
-                self.snd_nxt = end
-            if flags & FIN:
-                self._sent_fin(segment, end)
+            self._sent_bytes(segment, place)
         elif self.snd_nxt is None:
-            self.snd_nxt = seq
-        if flags & ACK and (self.rcv_nxt is None or behind(self.rcv_nxt, segment.ack)):
-            self.rcv_nxt = segment.ack
+            self.snd_nxt = self.snd_una = segment.seq
+
+    def _sent_bytes(self, segment: Segment, place: int) -> None:
+        seq, at = segment.seq, segment.t
+        end = (seq + segment.length + (segment.flags & FIN)) & _MASK
+        if self.snd_una is None:
+            self.snd_una = seq
+        if self.snd_nxt is not None and behind(seq, self.snd_nxt):
+            self.again.append(place)
+            self.retry = at - self.out_at
+            if self.stuck is None:
+                self.stuck = self._flight_at
+            if segment.flags & FIN and self.fin_out == end:
+                self._fin_again(segment)
+        else:
+            self.retry = 0.0
+        if segment.flags & FIN and self.fin_out is None:
+            self._sent_fin(segment, end)
+        if self.snd_una == seq:
+            self._flight_at, self._in_flight = at, 0
+        self._in_flight += 1
+        if self.snd_nxt is None or behind(self.snd_nxt, end):
+            self.snd_nxt = end
+        self.out_at = at
 
     def _sent_syn(self, segment: Segment, place: int) -> None:
-        if self.iss == segment.seq:
+        at, answers = segment.t, bool(segment.flags & ACK)
+        if self.iss == segment.seq and answers == self._answers:
             self.again.append(place)
-            self._back("SYN_RECV" if segment.flags & ACK else "SYN_SENT")
-            if segment.flags & ACK and self.state == "SYN_SENT":
-                self._go("SYN_RECV", segment.t)
-            return
-        self.iss = segment.seq
-        self.snd_una = segment.seq
-        self.snd_nxt = (segment.seq + 1 + segment.length) & _MASK
-        if segment.flags & ACK:
-            self.rcv_nxt = segment.ack
-            self.irs = (segment.ack - 1) & _MASK
-        self._go("SYN_RECV" if segment.flags & ACK else "SYN_SENT", segment.t)
+            self.retry = at - self.out_at
+            self._back("SYN_RECV" if answers else "SYN_SENT")
+        elif self.iss != segment.seq:
+            self.iss = self.snd_una = segment.seq
+            self.snd_nxt = (segment.seq + 1 + segment.length) & _MASK
+            self._go("SYN_RECV" if answers else "SYN_SENT", at, at)
+            if answers and self._asked_at is not None:
+                self.lag = at - self._asked_at
+        elif self.state == "SYN_SENT":
+            self._go("SYN_RECV", at, at)
+        if answers:
+            self.rcv_nxt, self.irs = segment.ack, (segment.ack - 1) & _MASK
+        self._answers = answers
+        self.out_at = at
 
     def _sent_fin(self, segment: Segment, end: int) -> None:
-        at = segment.t
-        if self.fin_out == end:
-            self._fin_again(segment)
-            return
+        """It may have been waiting behind data since the program closed."""
+        at = earliest = segment.t
+        if self.stuck is not None:
+            earliest = self.stuck
+        elif self.snd_una is not None and behind(self.snd_una, segment.seq):
+            waits = (segment.seq - self.snd_una) & _MASK
+            if segment.length or waits >= self._window or self._in_flight >= BURST:
+                earliest = self._flight_at
         self.fin_out = end
         if self.state == "CLOSE_WAIT" and self.fin_in is not None and behind(segment.ack, self.fin_in):
             self._back("ESTABLISHED")  # it had come, and was not taken yet: both close at once
+            self.rcv_nxt = (self.fin_in - 1) & _MASK
         if self.state == "CLOSE_WAIT":
-            self._go("LAST_ACK", at)
+            self._go("LAST_ACK", max(earliest, self.steps[-1].earliest), at)
         elif self.state in ("ESTABLISHED", "SYN_RECV"):
-            self._go("FIN_WAIT1", at)
+            self._go("FIN_WAIT1", max(earliest, self.steps[-1].earliest), at)
         elif self.state == "SYN_SENT":
-            self._go(UNKNOWN, at)
-        if self.state == "FIN_WAIT1" and self.fin_in is not None and not self.whole:
-            self.fin_in_at = max(self.fin_in_at, at)
+            self._go(UNKNOWN, at, at)
+        self._fin_in_at = max(self._fin_in_at, at)
 
     def _fin_again(self, segment: Segment) -> None:
         """Its ACK, if one had come, was not taken."""
-        if self.state in _FIN_UNACKNOWLEDGED or self.state in (None, UNKNOWN):
+        if self.state in _UNACKNOWLEDGED or self.state in (None, UNKNOWN):
             return
-        last = self.steps[-1]
-        if segment.t - last.earliest <= RACE:
+        if segment.t - self.steps[-1].earliest <= RACE:
             return
-        self._back(*_FIN_UNACKNOWLEDGED)
+        self._back(*_UNACKNOWLEDGED)
         if self.fin_in is not None and not behind(segment.ack, self.fin_in):
-            self._take_fin(self.fin_in_at, segment.t)
+            self._take_fin(self._fin_in_at, segment.t)
 
     def _sent_reset(self, segment: Segment) -> None:
         """Of its own accord, or as the answer to what fits no connection (RFC 9293, 3.10.7)."""
-        if self.state == "SYN_SENT" and not segment.flags & ACK:
-            return  # it refused an answer to an older SYN and waits on
-        if self.state not in (None, "CLOSE"):
-            self._go("CLOSE", segment.t)
+        if self.state in (None, "CLOSE"):
+            return
+        if self.state in ("SYN_SENT", "SYN_RECV") and not segment.flags & ACK:
+            return  # it refused an answer to an older SYN, or to none, and waits on
+        self._go("CLOSE", segment.t, segment.t)
 
-    def _sure(self) -> None:
+    def _sure(self, at: float) -> None:
+        """What it has received was taken by now, for it has answered since."""
         for step in reversed(self.steps):
             if step.sure:
                 return
             step.sure = True
+            passed = at - step.earliest
+            at_once = self._opening if step.state == "ESTABLISHED" else step.state == "TIME_WAIT"
+            if at_once and AT_ONCE < passed < 1.0:
+                step.earliest = step.latest = at
+                self.lag = max(self.lag, passed)
+            elif self.lag > AT_ONCE:
+                step.latest = max(step.latest, min(at, step.earliest + 2 * self.lag))
+        self._opening = False
 
     def _not_reset(self) -> None:
-        self.closed_by_reset = False
+        self._reset = False
         self.steps.pop()
         self.state = self.steps[-1].state if self.steps else None
 
@@ -188,9 +255,8 @@ class Machine:
         if flags & SYN:
             self._received_syn(segment)
             return
-        at = segment.t
-        if self.state is None:
-            self._go(UNKNOWN, at)
+        if self.state is None and self.irs is None:
+            self._go(UNKNOWN, segment.t, segment.t)
         if flags & ACK:
             self._acknowledged(segment)
         if segment.length or flags & FIN:
@@ -198,59 +264,69 @@ class Machine:
 
     def _received_bytes(self, segment: Segment) -> None:
         end = (segment.seq + segment.length) & _MASK
-        in_order = self.rcv_nxt is None or not behind(self.rcv_nxt, segment.seq)
-        if in_order and (self.rcv_nxt is None or behind(self.rcv_nxt, end)):
+        known = self.rcv_nxt
+        if known is None or (not behind(known, segment.seq) and behind(known, end)):
             self.rcv_nxt = end
-        if segment.flags & FIN and self.fin_in is None:
-            self.fin_in = (end + 1) & _MASK
-            self.fin_in_at = segment.t
+        if segment.flags & FIN:
+            self.ended_at = segment.t
+            if self.fin_in is None:
+                self.fin_in = (end + 1) & _MASK
+                self._fin_in_at = segment.t
         if self.fin_in is not None and self.rcv_nxt == (self.fin_in - 1) & _MASK:
             self._take_fin(segment.t, segment.t)
 
     def _received_syn(self, segment: Segment) -> None:
+        at = segment.t
         if not segment.flags & ACK:
+            self._asked_at = at
             if self.irs is None:
                 self.irs = segment.seq
                 self.rcv_nxt = (segment.seq + 1) & _MASK
                 if self.state == "SYN_SENT":
-                    self._go("SYN_RECV", segment.t, received=True)  # both opened at once
-            return
-        if self.state == "SYN_SENT" and self.iss is not None and segment.ack == (self.iss + 1) & _MASK:
+                    self._go("SYN_RECV", at, at, received=True)  # both opened at once
+        elif self.state == "SYN_SENT" and self.iss is not None and segment.ack == (self.iss + 1) & _MASK:
             self.irs, self.snd_una = segment.seq, segment.ack
             self.rcv_nxt = (segment.seq + 1) & _MASK
-            self._go("ESTABLISHED", segment.t, received=True)
+            self._opening = True
+            self._go("ESTABLISHED", at, at, received=True)
         elif self.state == "SYN_RECV" and self.irs == segment.seq:
             self._acknowledged(segment)
 
     def _acknowledged(self, segment: Segment) -> None:
         ack, at = segment.ack, segment.t
         if self.snd_nxt is not None and behind(self.snd_nxt, ack):
-            if self.iss is not None:
+            if self.whole and self.iss is not None:
                 return  # of what was never sent
             self.snd_nxt = ack
+        self._window = segment.window
         if self.snd_una is None or behind(self.snd_una, ack):
             self.snd_una = ack
+            if ack == self.snd_nxt:
+                self.stuck = None
+        if segment.window == 0 and self.stuck is None:
+            self.stuck = at
+        elif segment.window and self.snd_una == self.snd_nxt:
+            self.stuck = None
         if self.state == "SYN_RECV" and self.iss is not None and behind(self.iss, ack):
-            self._go("ESTABLISHED", at, received=True)
-        if self.fin_out is not None and ack == self.fin_out:
+            self._go("ESTABLISHED", at, at, received=True)
+        if ack == self.fin_out:
             if self.state == "FIN_WAIT1":
-                self._go("FIN_WAIT2", at, received=True)
+                self._go("FIN_WAIT2", at, at, received=True)
             elif self.state == "CLOSING":
-                self._go("TIME_WAIT", at, received=True)
+                self._go("TIME_WAIT", at, at, received=True)
             elif self.state == "LAST_ACK":
-                self._go("CLOSE", at, received=True)
+                self._go("CLOSE", at, at, received=True)
 
     def _take_fin(self, earliest: float, latest: float) -> None:
-        """The other end's FIN is in order, and was processed between these."""
-        assert self.fin_in is not None
-        if self.state in ("ESTABLISHED", "SYN_RECV"):
-            if self.state == "SYN_RECV":
-                self._go("ESTABLISHED", earliest, latest=latest, received=True)
-            self._go("CLOSE_WAIT", earliest, latest=latest, received=True)
+        """The other end's FIN is in order, and was taken between these times."""
+        if self.state == "SYN_RECV":
+            self._go("ESTABLISHED", earliest, latest, received=True)
+        if self.state == "ESTABLISHED":
+            self._go("CLOSE_WAIT", earliest, latest, received=True)
         elif self.state == "FIN_WAIT1":
-            self._go("CLOSING", earliest, latest=latest, received=True)
+            self._go("CLOSING", earliest, latest, received=True)
         elif self.state == "FIN_WAIT2":
-            self._go("TIME_WAIT", earliest, latest=latest, received=True)
+            self._go("TIME_WAIT", max(earliest, self.steps[-1].earliest), latest, received=True)
         self.rcv_nxt = self.fin_in
 
     def _received_reset(self, segment: Segment) -> None:
@@ -260,9 +336,9 @@ class Machine:
             taken = bool(segment.flags & ACK) and segment.ack == self.snd_nxt
         elif self.rcv_nxt is None:
             taken = True
-        else:
+        else:  # RFC 5961, 3.2: only the very next number closes; any other is challenged
             ahead = (segment.seq - self.rcv_nxt) & _MASK
-            taken = ahead == 0 or (not self.whole and ahead < _HALF >> 1)
+            taken = ahead == 0 or (not self.whole and ahead < _HALF)
         if taken:
-            self._go("CLOSE", segment.t, received=True)
-            self.closed_by_reset = True
+            self._go("CLOSE", segment.t, segment.t, received=True)
+            self._reset = True

@@ -122,10 +122,15 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     ended: float
 
 
+BULK = 64  # segments of a connection at one host
+
+
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
-    """From when until when a source has watched a host. `everything`: of packets, that no kind was left out
-    (else SYN, FIN, RST, and what the default filter lets through); `bare`: that segments without payload were
-    not; where a source did not watch, nothing follows from its silence. `error`: of the source's times."""
+    """From when until when a source has watched a host. `everything`: of packets, that none was left out;
+    else, of transfers of BULK segments and more, only those of their beginning and end were kept, and what
+    had SYN, FIN or RST or was sent again. `bare`: that ACKs without payload were kept where they may end a
+    state, of a SYN+ACK and of a FIN. Where a source did not watch, nothing follows from its silence. `error`:
+    of its times."""
 
     source: Literal["packet", "tracepoint", "snapshot", "log"]
     host: str
