@@ -4,6 +4,7 @@ missing. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from orchestrator.model.rows import Connection, End, Listener, endpoint
@@ -29,6 +30,7 @@ def is_address(host: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=1 << 14)
 def plain(address: str) -> str:
     """As rows have it: v4-mapped addresses as IPv4, no scope."""
     try:
