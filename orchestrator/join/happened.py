@@ -7,11 +7,11 @@ kind, by source: `sent`, `received`, `forwarded` of a packet; the call's verb; o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from orchestrator.join.spaces import Space, Spaces
-from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR
+from orchestrator.join.spans import CHANGE_ERROR
 from orchestrator.model.events import EndHistory, Event, History, Side, Span
 from orchestrator.model.recording import (
     ACK,
@@ -38,8 +38,11 @@ def of_segments(
     connection: str,
     end: Side,
     isns: Sequence[int | None],
+    *,
+    error: float,
 ) -> list[Event]:
-    """Of one end. `isns`: its own first sequence number and the other's, which numbers are relative to."""
+    """Of one end. `error`: of its tap's times. `isns`: its own first sequence number and the other's, which
+    numbers are relative to."""
     own, other = (0 if isn is None else isn for isn in isns)
     found: list[Event] = []
     for one in segments:
@@ -55,7 +58,7 @@ def of_segments(
         found.append(
             Event(
                 t=one.t,
-                error_s=PACKET_ERROR,
+                error_s=error,
                 host=one.host,
                 source="packet",
                 connection=connection,
@@ -153,10 +156,10 @@ def of_said(said: Said) -> Event:
 
 
 def of_forwarded(
-    segments: Sequence[Segment], histories: Iterable[History], spaces: Spaces
+    segments: Sequence[Segment], histories: Iterable[History], spaces: Spaces, error: Callable[[str], float]
 ) -> Iterator[Event]:
     """What passed a router. It is of the connection that has these addresses there at that time, if one
-    has: behind a translation none does."""
+    has: behind a translation none does. `error`: of a host's taps."""
     if not segments:
         return
     found: dict[tuple[Space, Address, Address], list[History]] = {}
@@ -173,7 +176,7 @@ def of_forwarded(
         known = next((h.id for h in reversed(near) if h.began <= one.t), None)
         yield Event(
             t=one.t,
-            error_s=PACKET_ERROR,
+            error_s=error(one.host),
             host=one.host,
             source="packet",
             connection=known,

@@ -15,8 +15,9 @@ from orchestrator.join.spaces import Spaces
 from orchestrator.join.states import EndStates, States
 from orchestrator.join.watching import Watching
 from orchestrator.model.events import Crossing, EndHistory, Event, History, Side, Span
-from orchestrator.model.recording import FIN, RST, SYN, Address, Recording, Segment
+from orchestrator.model.recording import FIN, RST, SYN, Recording, Segment
 
+Isns = Sequence[int | None]
 _NOTHING = EndStates((), None)
 
 
@@ -39,9 +40,9 @@ class Histories:
         crossed = self._crossed(mates, (at_client, at_server))
         events: list[Event] = []
         if client is not None:
-            events += _events(client, ends[0], number, "client", isns)
+            events += self._events(client, ends[0], number, "client", isns)
         if server is not None:
-            events += _events(server, ends[1], number, "server", isns[::-1])
+            events += self._events(server, ends[1], number, "server", isns[::-1])
         events.sort(key=attrgetter("t"))
         one = client or server
         assert one is not None
@@ -78,7 +79,7 @@ class Histories:
             return Ends(life, end, 0.0, False)
         host = self._states.host(end.host)
         return Ends(
-            life, end, host.errors["packet"], host.packets.watched and host.packets.whole(began, life.ended)
+            life, end, host.packets.error, host.packets.watched and host.packets.whole(began, life.ended)
         )
 
     def _crossed(self, mates: Mates, states: Sequence[EndStates]) -> tuple[Crossing, ...]:
@@ -136,6 +137,17 @@ class Histories:
             return None
         return len(states.machine.again) if host.packets.everything or whole(life) else None
 
+    def _events(self, life: Life, end: EndHistory, number: str, side: Side, isns: Isns) -> list[Event]:
+        error = self._states.host(life.host).packets.error
+        found = happened.of_segments(life.segments, life.local, number, side, isns, error=error)
+        found += [happened.of_span(span, before, end, number, side) for before, span in _changes(end.spans)]
+        found += [happened.of_change(one, number, side) for one in life.changes if one.kind != "state"]
+        if life.sightings:
+            found += happened.of_sightings(life.sightings, number, side)
+        if life.called is not None:
+            found += [happened.of_call(call, number, side) for call in life.called.calls]
+        return found
+
     def _number(self, mates: Mates) -> str:
         """The row's, where it was seen in one; else by a cookie, else by what is known of it."""
         for life in mates:
@@ -168,21 +180,6 @@ def _isn(life: Life | None, other: Life | None) -> int | None:
     if life is not None and life.iss is not None:
         return life.iss
     return other.irs if other is not None else None
-
-
-Isns = Sequence[int | None]
-
-
-def _events(life: Life, end: EndHistory, number: str, side: Side, isns: Isns) -> list[Event]:
-    local: Address = life.local
-    found = happened.of_segments(life.segments, local, number, side, isns)
-    found += [happened.of_span(span, before, end, number, side) for before, span in _changes(end.spans)]
-    found += [happened.of_change(one, number, side) for one in life.changes if one.kind != "state"]
-    if life.sightings:
-        found += happened.of_sightings(life.sightings, number, side)
-    if life.called is not None:
-        found += [happened.of_call(call, number, side) for call in life.called.calls]
-    return found
 
 
 def _changes(spans: Sequence[Span]) -> Iterable[tuple[Span | None, Span]]:

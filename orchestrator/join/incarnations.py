@@ -198,7 +198,7 @@ def _of(
     found: dict[Key, list[Life]],
     by_local: dict[tuple[str, Address], list[Life]],
 ) -> Life | None:
-    if socket.local is None or not socket.connects:
+    if socket.local is None or not socket.connects or (socket.peer is None and socket.accepted):
         return None
     host, local, peer = socket.host, socket.local, socket.peer
     near = by_local.get((host, local), []) if peer is None else found.get((host, local, peer), [])

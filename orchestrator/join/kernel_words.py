@@ -42,7 +42,8 @@ def by_kernel(changes: Sequence[Change], coverage: Coverage, length: float) -> l
         if ends and not any(abs(reset - word.t) <= RESET for reset in resets):
             steps.append(Step(UNKNOWN, word.t, word.t, source=_SOURCE, why=MINI_SOCKET))
         else:
-            steps.append(Step(state, word.t, word.t, source=_SOURCE))
+            since = float("-inf") if word.old == "LISTEN" else word.t
+            steps.append(Step(state, since, word.t, source=_SOURCE))
     _unwatched(steps, words[-1].t, coverage, length)
     return steps
 

@@ -33,7 +33,6 @@ _BY_ACK = {
 }
 NO_SIGN = "the last ACK of the handshake came, and nothing shows that it was taken"
 TAMPERED = "what came may have been dropped or held behind the tap, and nothing shows that it was taken"
-STUCK = "data waits, and behind it a FIN would wait too"
 NO_BARE = "ACKs without payload were not recorded"
 GIVEN_UP = "nothing was sent again"
 ORPHAN = "an orphan waits for the other end's FIN for 60 s only"
@@ -128,16 +127,20 @@ def _believed(machine: Machine, coverage: Coverage, length: float, tampered: flo
     if steps[-1].sure:
         return steps
     found: list[Step] = []
+    doubtful = False
     for step in steps:
         handshake = step.state == "ESTABLISHED" and machine.answers
         if not step.sure and (handshake or step.latest >= tampered):
             due = max(machine.out_at, step.latest) + _retry(machine)
             unacknowledged = handshake or machine.fin_out is not None
             if not (unacknowledged and due < length and coverage.whole(step.earliest, due)):
-                why = NO_SIGN if handshake else TAMPERED
-                found.append(Step(UNKNOWN, step.earliest, step.latest, why=why))
-                break
-        found.append(step)
+                if not doubtful:
+                    why = NO_SIGN if handshake else TAMPERED
+                    found.append(Step(UNKNOWN, step.earliest, step.latest, why=why))
+                doubtful = True
+                continue
+        if not doubtful or step.state == "CLOSE":  # a reset ends it in either state
+            found.append(step)
     return found
 
 
@@ -148,11 +151,8 @@ def _end(machine: Machine, steps: list[Step], coverage: Coverage, length: float)
         return
     if last.state in ("TIME_WAIT", "FIN_WAIT2"):
         _timed(last, steps, machine, length)
-    elif (
-        machine.stuck is not None and last.state in ("ESTABLISHED", "CLOSE_WAIT") and machine.fin_out is None
-    ):
-        began = max(machine.stuck, last.latest)
-        steps.append(Step(UNKNOWN, began, began, why=STUCK))
+    else:
+        machine.wait_unseen(steps)
     if not machine.outstanding or machine.closed_window:
         return
     if not coverage.bare and last.state in ("SYN_RECV", "FIN_WAIT1", "CLOSING", "LAST_ACK"):

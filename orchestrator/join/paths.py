@@ -94,12 +94,11 @@ def filled(path: Sequence[Step], other: Sequence[Step]) -> list[Step]:
 def _lead(first: Step, other: Sequence[Step]) -> list[Step]:
     if first.earliest > -INFINITE and first.state != UNKNOWN:
         return []
-    rank = RANK.get(first.state, -1)
-    return [
-        step
-        for step in other
-        if step.earliest < first.latest and (rank < 0 or RANK.get(step.state, 0) <= rank)
-    ]
+    rank = RANK.get(first.state, 9)
+    found = [step for step in other if step.earliest < first.latest and RANK.get(step.state, -1) <= rank]
+    while found and found[-1].state == UNKNOWN:
+        found.pop()
+    return found
 
 
 def _inside(gap: _Gap, other: Sequence[Step]) -> list[Step]:

@@ -38,6 +38,7 @@ class Places:
         self.nameless: list[Change] = []
         self.listens = frozenset(_listening(recording, plan))
         self._passing: set[Key] = set()
+        self._senders: set[tuple[str, str]] = set()
 
     def pass_by(self, host: str, first: Address, second: Address) -> None:
         """What has this tuple at this router is translated there: it is not the router's own."""
@@ -54,6 +55,7 @@ class Places:
 
     def add(self, recording: Recording) -> None:
         """Every record that is of one tuple."""
+        self._senders = {(one.host, one.source[0]) for one in recording.segments if one.outgoing}
         self._segments(sorted(recording.segments, key=attrgetter("t", "host", "outgoing", "seq", "ack")))
         changes = sorted(recording.changes, key=attrgetter("t", "host", "local", "peer", "kind"))
         ports = {(one.host, one.cookie): one.local for one in changes if one.cookie and one.local[1]}
@@ -87,7 +89,8 @@ class Places:
             place = found.get(key)
             if place is None:
                 if not self._is_end(key):
-                    self.forwarded.append(segment)
+                    if host in self._routers:
+                        self.forwarded.append(segment)
                     continue
                 place = self.place(host, local, peer)
             place.segments.append(segment)
@@ -95,17 +98,25 @@ class Places:
                 self.place(host, peer, local).segments.append(segment)
 
     def _is_end(self, key: Key) -> bool:
-        """Whether a socket of the host itself can have this tuple. A router forwards what is not its own."""
+        """Whether a socket of the host itself can have this tuple. Not what a router forwards, or a bridge
+        shows to all that are on it."""
         host, local, _ = key
-        if host not in self._routers:
-            return True
         if key in self._passing:
             return False
         own = self._own.get((host, local[0]))
         if own is None:
-            own = is_loopback(local[0]) or self._spaces.owner(host, local[0]) == host
-            self._own[host, local[0]] = own
+            own = self._own[host, local[0]] = self._has(host, local[0])
         return own
+
+    def _has(self, host: str, address: str) -> bool:
+        """Whether the address is the host's: by the plan, or since it sends from there what nobody else's
+        address is."""
+        if is_loopback(address):
+            return True
+        owner = self._spaces.owner(host, address)
+        if owner is not None or host in self._routers:
+            return owner == host
+        return (host, address) in self._senders
 
 
 def _listening(recording: Recording, plan: Plan) -> Iterator[tuple[str, int]]:

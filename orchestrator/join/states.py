@@ -9,11 +9,11 @@ from orchestrator.join import evidence, paths
 from orchestrator.join.callers import Called
 from orchestrator.join.incarnations import Life
 from orchestrator.join.kernel_words import by_kernel
-from orchestrator.join.packet_states import STUCK, ByPackets, by_packets
+from orchestrator.join.packet_states import ByPackets, by_packets
 from orchestrator.join.paths import Claim
 from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR, spans, stays, with_moments, with_others
 from orchestrator.join.steps import Step
-from orchestrator.join.tcp import Machine
+from orchestrator.join.tcp import STUCK, Machine
 from orchestrator.join.watching import Coverage, Watching
 from orchestrator.model.events import UNKNOWN, Source, Span
 from orchestrator.model.recording import Look, Recording
@@ -88,7 +88,8 @@ class States:
         paths.narrowed(path, claims)
         found = spans(path, host.errors)
         if told and by_packet:
-            found = with_others(found, "packet", stays(by_packet, self._length), host.errors["packet"])
+            stayed = stays(by_packet, life.segments[-1].t)
+            found = with_others(found, "packet", stayed, host.errors["packet"])
         return with_moments(found, claims, self._length)
 
 

@@ -15,6 +15,7 @@ _MASK = 0xFFFFFFFF
 _HALF = 0x80000000
 RACE = 0.001  # seconds in which a segment may be on its way out while one comes in that makes it needless
 AT_ONCE = 0.0002  # seconds within which a kernel answers what it answers at once; longer: held behind the tap
+STUCK = "data waits, and behind it a FIN would wait too"
 BURST = 10  # segments that may always be under way without a loss (RFC 6928)
 _UNACKNOWLEDGED = ("FIN_WAIT1", "CLOSING", "LAST_ACK")
 
@@ -29,13 +30,18 @@ class Machine:
     before. `whole`: it is shown every segment, also those with payload, so that it knows what is in order."""
 
     __slots__ = (
+        "_acked_at",
         "_answers",
         "_asked_at",
         "_fin_in_at",
         "_flight_at",
+        "_hidden",
         "_in_flight",
+        "_offered",
         "_opening",
         "_reset",
+        "_shift",
+        "_was_full",
         "_window",
         "again",
         "ended_at",
@@ -75,11 +81,16 @@ class Machine:
         self._fin_in_at = 0.0
         self._flight_at = 0.0
         self._in_flight = 0
-        self._window = 1 << 16
+        self._acked_at = 0.0  # when all that it had sent was acknowledged
+        self._was_full = False  # and whether more could not have been sent before that
+        self._window = 1 << 16  # bytes that the other end takes, at least
+        self._offered = 0  # by its SYN, which is never scaled (RFC 7323)
+        self._shift: int | None = None
         self._asked_at: float | None = None
         self._answers = False  # it has sent a SYN+ACK
         self._opening = False  # a SYN+ACK came, and its ACK has not been sent
         self._reset = False
+        self._hidden: tuple[float, float] | None = None  # when their FIN was taken, with ours perhaps waiting
 
     def _go(self, state: str, earliest: float, latest: float, *, received: bool = False) -> None:
         self.state = state
@@ -159,7 +170,7 @@ class Machine:
             self.retry = 0.0
         if segment.flags & FIN and self.fin_out is None:
             self._sent_fin(segment, end)
-        if self.snd_una == seq:
+        if self.snd_una == seq and not self._goes_on(at):
             self._flight_at, self._in_flight = at, 0
         self._in_flight += 1
         if self.snd_nxt is None or behind(self.snd_nxt, end):
@@ -190,10 +201,8 @@ class Machine:
         at = earliest = segment.t
         if self.stuck is not None:
             earliest = self.stuck
-        elif self.snd_una is not None and behind(self.snd_una, segment.seq):
-            waits = (segment.seq - self.snd_una) & _MASK
-            if segment.length or waits >= self._window or self._in_flight >= BURST:
-                earliest = self._flight_at
+        elif (self.outstanding and (segment.length or not self.has_room(segment.seq))) or self._goes_on(at):
+            earliest = self._flight_at
         self.fin_out = end
         if self.state == "CLOSE_WAIT" and self.fin_in is not None and behind(segment.ack, self.fin_in):
             self._back("ESTABLISHED")  # it had come, and was not taken yet: both close at once
@@ -222,6 +231,7 @@ class Machine:
             return
         if self.state in ("SYN_SENT", "SYN_RECV") and not segment.flags & ACK:
             return  # it refused an answer to an older SYN, or to none, and waits on
+        self.wait_unseen(self.steps)
         self._go("CLOSE", segment.t, segment.t)
 
     def _sure(self, at: float) -> None:
@@ -253,6 +263,7 @@ class Machine:
             self._received_reset(segment)
             return
         if flags & SYN:
+            self._offered = segment.window
             self._received_syn(segment)
             return
         if self.state is None and self.irs is None:
@@ -298,15 +309,17 @@ class Machine:
             if self.whole and self.iss is not None:
                 return  # of what was never sent
             self.snd_nxt = ack
-        self._window = segment.window
+        full = not self.has_room(self.snd_nxt)
+        if not segment.flags & SYN:
+            self._take_window(segment)
         if self.snd_una is None or behind(self.snd_una, ack):
             self.snd_una = ack
             if ack == self.snd_nxt:
-                self.stuck = None
-        if segment.window == 0 and self.stuck is None:
-            self.stuck = at
-        elif segment.window and self.snd_una == self.snd_nxt:
+                self._acked_at, self._was_full = at, full
+        if self._window and self.snd_una == self.snd_nxt:
             self.stuck = None
+            if self._hidden is not None and self.fin_out is None:
+                self._nothing_hidden(*self._hidden)
         if self.state == "SYN_RECV" and self.iss is not None and behind(self.iss, ack):
             self._go("ESTABLISHED", at, at, received=True)
         if ack == self.fin_out:
@@ -317,17 +330,63 @@ class Machine:
             elif self.state == "LAST_ACK":
                 self._go("CLOSE", at, at, received=True)
 
+    def _take_window(self, segment: Segment) -> None:
+        """The scale is not in the headers: what was offered first, and what is now, tell it about."""
+        window = segment.window
+        if self._shift is None and window:
+            self._shift = max(0, (self._offered // window).bit_length() - 1)
+        self._window = window << (self._shift or 0)
+        if window == 0 and self.stuck is None:
+            self.stuck = self._flight_at if self.outstanding else segment.t
+
+    def _goes_on(self, at: float) -> bool:
+        """Whether what is sent now had been waiting: the ACK that makes room for it has just come."""
+        return self._was_full and at - self._acked_at <= RACE
+
+    def has_room(self, seq: int | None) -> bool:
+        """Whether a FIN with this number would have gone out at once, by the window and by RFC 6928."""
+        if self.stuck is not None:
+            return False
+        if self.snd_una is None or seq is None or not behind(self.snd_una, seq):
+            return True
+        return (seq - self.snd_una) & _MASK < self._window and self._in_flight < BURST
+
     def _take_fin(self, earliest: float, latest: float) -> None:
         """The other end's FIN is in order, and was taken between these times."""
         if self.state == "SYN_RECV":
             self._go("ESTABLISHED", earliest, latest, received=True)
         if self.state == "ESTABLISHED":
-            self._go("CLOSE_WAIT", earliest, latest, received=True)
+            self.wait_unseen(self.steps)
+            if self.state == UNKNOWN:
+                self._hidden = earliest, latest
+            else:
+                self._go("CLOSE_WAIT", earliest, latest, received=True)
         elif self.state == "FIN_WAIT1":
             self._go("CLOSING", earliest, latest, received=True)
         elif self.state == "FIN_WAIT2":
             self._go("TIME_WAIT", max(earliest, self.steps[-1].earliest), latest, received=True)
         self.rcv_nxt = self.fin_in
+
+    def _nothing_hidden(self, earliest: float, latest: float) -> None:
+        """All data is through, and there was no FIN behind it: the other end was the first to close."""
+        self._hidden = None
+        if self.steps[-1].state == UNKNOWN:
+            self.steps.pop()
+            self._go("CLOSE_WAIT", earliest, latest, received=True)
+
+    def wait_unseen(self, steps: list[Step]) -> None:
+        """A FIN may have been waiting behind data: since when, is added to these."""
+        if (
+            self.state not in ("ESTABLISHED", "CLOSE_WAIT")
+            or self.fin_out is not None
+            or self.snd_nxt is None
+        ):
+            return
+        if not self.has_room(self.snd_nxt):
+            since = self._flight_at if self.stuck is None else self.stuck
+            since = max(since, steps[-1].latest)
+            self.state = UNKNOWN
+            steps.append(Step(UNKNOWN, since, since, why=STUCK, received=True))
 
     def _received_reset(self, segment: Segment) -> None:
         if self.state in (None, "CLOSE"):
@@ -340,5 +399,6 @@ class Machine:
             ahead = (segment.seq - self.rcv_nxt) & _MASK
             taken = ahead == 0 or (not self.whole and ahead < _HALF)
         if taken:
+            self.wait_unseen(self.steps)
             self._go("CLOSE", segment.t, segment.t, received=True)
             self._reset = True

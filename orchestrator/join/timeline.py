@@ -56,7 +56,9 @@ def _joined(recording: Recording, plan: Plan, translated: tuple[Translation, ...
     events += [happened.of_call(call, None, None) for call in elsewhere]
     events += [happened.of_said(said) for said in recording.said]
     events += [happened.of_change(change, None, None) for change in places.nameless]
-    events += happened.of_forwarded(places.forwarded, joined, spaces)
+    events += happened.of_forwarded(
+        places.forwarded, joined, spaces, lambda host: watching.of("packet", host).error
+    )
     events.sort(key=attrgetter("t", "host", "source", "kind"))
     return Timeline(recording=recording, events=tuple(events), histories=joined, losses=_losses(recording))
 
