@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -158,8 +159,18 @@ def examined(recording: Recording) -> Found:
         transitions=known,
         unknown=len(spans) - known,
         compared=len(against_looks) + len(against_trace),
-        contradictions=tuple(wrong),
+        contradictions=tuple(_first_of_each(wrong)),
     )
+
+
+def _first_of_each(wrong: Sequence[str]) -> Iterator[str]:
+    """A table shows the same again and again."""
+    said: set[str] = set()
+    for text in wrong:
+        alike = re.sub(r"[0-9]+\.[0-9]{6}[0-9]*", "", text)
+        if alike not in said:
+            said.add(alike)
+            yield text
 
 
 def _ends(found: Timeline) -> Iterator[EndHistory]:
@@ -200,11 +211,17 @@ def _of_looks(derived: Timeline, recording: Recording) -> Iterator[str]:
     for one in recording.sightings:
         rows.setdefault((one.host, one.began), set()).add((one.local, one.peer))
         yield _row(one, by_socket.get((one.host, one.local, one.peer), ()))
-    for look in recording.looks:
+    missed: set[tuple[str, Address, Address]] = (
+        set()
+    )  # in the host's look before: one may miss a row that moves
+    for look in sorted(recording.looks, key=lambda one: one.began):
         there = rows.get((look.host, look.began), set())
-        for (host, local, peer), ends in by_socket.items():
-            if host == look.host and (local, peer) not in there:
-                yield _no_row(look, ends)
+        for key, ends in by_socket.items():
+            if key[0] != look.host:
+                continue
+            text = "" if key[1:] in there else _no_row(look, ends)
+            yield text if key in missed else ""
+            (missed.add if text else missed.discard)(key)
 
 
 def _by_socket(derived: Timeline) -> Mapping[tuple[str, Address, Address], Sequence[EndHistory]]:
@@ -231,7 +248,8 @@ def _row(one: Sighting, ends: Sequence[EndHistory]) -> str:
     if not begun or one.state in states or UNKNOWN in states:
         return ""
     when = f"{one.began:.6f}–{one.ended:.6f}"
-    return f"{one.host} {one.local}: the table read at {when} has {one.state}, derived {states}"
+    ends_at = f"{one.host} {one.local} {one.peer}"
+    return f"{ends_at}: the table read at {when} has {one.state}, derived {states}"
 
 
 def _no_row(look: Look, ends: Sequence[EndHistory]) -> str:
@@ -245,10 +263,11 @@ def _no_row(look: Look, ends: Sequence[EndHistory]) -> str:
 
 
 def _while(spans: Sequence[Span], began: float, ended: float) -> Iterator[Span]:
-    for span in spans:
-        if span.began - span.error - STILL <= ended and (
-            span.ended is None or span.ended + span.error + STILL >= began
-        ):
+    """A span's end is known as well as the beginning of the next."""
+    for at, span in enumerate(spans):
+        error = spans[at + 1].error if at + 1 < len(spans) else span.error
+        begins_late = span.began - span.error - STILL > ended
+        if not begins_late and (span.ended is None or span.ended + error + STILL >= began):
             yield span
 
 
