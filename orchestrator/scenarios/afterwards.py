@@ -120,4 +120,5 @@ def _elapsed(test: Number, began: Moment, came: Moment, recorded: Recorded) -> V
         what = f"is known to ±{error:.3g} s" if error > stall else f"the observer stalled for {stall:.3g} s"
         return unknown(f"{what}, the tolerance is {test.tolerance:g} s")
     low, high = elapsed - error - stall, elapsed + error
-    return Value(value=low if elapsed <= 0 else max(0.0, low), high=high)
+    doubt = f"the observer stalled for {stall:.3g} s of that" if stall > error else ""
+    return Value(value=low if elapsed <= 0 else max(0.0, low), high=high, doubt=doubt)

@@ -111,10 +111,21 @@ def _latest(found: list[History]) -> list[History]:
 
 
 def between(subject: Between, timeline: Timeline) -> list[History]:
-    """The connections from a host to a port of a host, in the order of their beginnings."""
+    """The connections from a host to a port of a host, in the order of their beginnings. What is left of
+    one that had ended before is none."""
     server = subject.client if subject.server.host == "localhost" else subject.server.host
-    found = [h for h in timeline.histories if _is_between(h, subject.client, server, subject.server.port)]
+    found = [
+        one
+        for one in timeline.histories
+        if _is_between(one, subject.client, server, subject.server.port) and not _is_left(one)
+    ]
     return sorted(found, key=lambda one: one.began)
+
+
+def _is_left(history: History) -> bool:
+    """Nothing is known of it but a row in TIME_WAIT."""
+    states = {state for end in (history.client, history.server) if end for state in end.states}
+    return bool(states) and states <= {"TIME_WAIT", "CLOSE", UNKNOWN} and "TIME_WAIT" in states
 
 
 def _is_between(history: History, client: str, server: str, port: int) -> bool:

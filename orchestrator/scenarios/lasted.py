@@ -95,24 +95,22 @@ def _breaks(expectation: Expectation, history: History, first: float, last: floa
     for check in expectation.checks:
         end = histories.end_of(history, "client" if check.field == "client" else "server")
         spans = list(_during(end.spans if end else (), first, last))
-        unknown = unknown or not spans or spans[0].began - spans[0].error > first
-        for span in spans:
+        unknown = unknown or not spans or spans[0][0].began - spans[0][0].error > first
+        for span, certain in spans:
             fits = _fits(span, check)
             unknown = unknown or fits is None
             if fits is False:
-                found.append(_Break(check, span, _certain(span, first, last)))
+                found.append(_Break(check, span, certain))
     return found if found or not unknown else None
 
 
-def _during(spans: Sequence[Span], first: float, last: float) -> Iterator[Span]:
-    for span in spans:
-        if span.began - span.error <= last and (span.ended is None or span.ended + span.error >= first):
-            yield span
-
-
-def _certain(span: Span, first: float, last: float) -> bool:
-    """Whether some of it was between the two, however its times are off."""
-    return span.began + span.error < last and (span.ended is None or span.ended - span.error > first)
+def _during(spans: Sequence[Span], first: float, last: float) -> Iterator[tuple[Span, bool]]:
+    """The spans that may have been between the two, and whether some of it certainly was, however the times
+    are off: a span's end is known as well as the beginning of the next."""
+    for at, span in enumerate(spans):
+        error = spans[at + 1].error if at + 1 < len(spans) else span.error
+        if span.began - span.error <= last and (span.ended is None or span.ended + error >= first):
+            yield span, span.began + span.error < last and (span.ended is None or span.ended - error > first)
 
 
 def _fits(span: Span, check: Check) -> bool | None:

@@ -127,6 +127,16 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The rows, to be asked for those of a descriptor."""
         return Ends(self.connections)
 
+    @cached_property
+    def claimed(self) -> Mapping[tuple[str, str], frozenset[int]]:
+        """By host and row: the sockets (inodes) whose row it was seen to be."""
+        found: dict[tuple[str, str], frozenset[int]] = {}
+        for (host, _), one in self.descriptors.items():
+            if one.connection is not None and one.inode is not None:
+                key = (host, one.connection)
+                found[key] = found.get(key, frozenset()) | {one.inode}
+        return found
+
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """What is made of an expectation. `evidence`: rows and lines that show it; `why`: of an unknown.

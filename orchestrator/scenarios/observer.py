@@ -107,8 +107,9 @@ class Observer:
             listeners=joined.listeners,
             not_observed=frozenset(seen.not_observed),
             translating=self._translating,
+            descriptors=self._ledger.descriptors(),
         )
-        for name, one in self._ledger.descriptors().items():
+        for name, one in found.descriptors.items():
             its = rows.of_descriptor(name[0], one, found)
             if len(its) == 1:
                 self._ledger.seen_in(name, its[0].id)

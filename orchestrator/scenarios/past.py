@@ -77,10 +77,7 @@ def of_expectation(
     if isinstance(subject, Between):
         ports |= _beyond(subject.server.port, recording.translations)
 
-    def wanted(one: Address, other: Address) -> bool:
-        return one in ends or other in ends or one[1] in ports or other[1] in ports
-
-    return _kept(recording, wanted)
+    return _kept(recording, ends, ports)
 
 
 def _ends(found: Iterable[Descriptor | None]) -> Iterator[Address]:
@@ -112,16 +109,29 @@ def _beyond(port: int, translations: Iterable[Translation]) -> set[int]:
     return {port} | {other for pair in both if port in pair for other in pair}
 
 
-def _kept(recording: Recording, wanted: Callable[[Address, Address], bool]) -> Recording:
+def _kept(recording: Recording, ends: set[Address], ports: set[int]) -> Recording:
+    """What has one of these at either end. There may be hundreds of thousands, at each look."""
+
+    def wanted(one: Address | None, other: Address | None) -> bool:
+        if one in ends or other in ends:
+            return True
+        return bool(ports) and (
+            (one is not None and one[1] in ports) or (other is not None and other[1] in ports)
+        )
+
     def called(one: CallMade) -> bool:
-        nowhere: Address = ("", 0)
         if one.local is None and one.peer is None:
             return True
-        return wanted(_plain(one.local) if one.local else nowhere, _plain(one.peer) if one.peer else nowhere)
+        return wanted(one.local and _plain(one.local), one.peer and _plain(one.peer))
 
+    segments = recording.segments
+    if ports:
+        kept = [one for one in segments if wanted(one.source, one.target)]
+    else:
+        kept = [one for one in segments if one.source in ends or one.target in ends]
     return msgspec.structs.replace(
         recording,
-        segments=tuple(one for one in recording.segments if wanted(one.source, one.target)),
+        segments=tuple(kept),
         calls=tuple(one for one in recording.calls if called(one)),
         changes=tuple(one for one in recording.changes if wanted(one.local, one.peer)),
         sightings=tuple(one for one in recording.sightings if wanted(one.local, one.peer)),

@@ -4,6 +4,7 @@ missing. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from orchestrator.model.rows import Connection, End, Listener, endpoint
@@ -29,6 +30,7 @@ def is_address(host: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=1 << 14)
 def plain(address: str) -> str:
     """As rows have it: v4-mapped addresses as IPv4, no scope."""
     try:
@@ -50,16 +52,20 @@ def of_descriptor(host: str, one: Descriptor, seen: Observation) -> list[Connect
         return []
     local = (plain(one.local[0]), one.local[1])
     peer = None if one.peer is None else (plain(one.peer[0]), one.peer[1])
-    return [row for row in ends.of(host, local, peer) if _may_be_of(one, host, local, row)]
+    return [row for row in ends.of(host, local, peer) if _may_be_of(one, host, local, row, seen)]
 
 
-def _may_be_of(one: Descriptor, host: str, local: tuple[str, int], row: Connection) -> bool:
-    """By the inode. A row that was its and is gone does not come back: an id is of one connection."""
+def _may_be_of(
+    one: Descriptor, host: str, local: tuple[str, int], row: Connection, seen: Observation
+) -> bool:
+    """By the inode, or by whose the row was when it had one. A row that was its and is gone does not come
+    back: an id is of one connection."""
     ends = (row.client, row.server)
     own = next((end for end in ends if end and (end.host, end.address, end.port) == (host, *local)), None)
-    if own is None or not own.inode or one.inode is None:
-        return one.connection is None
-    return own.inode == one.inode
+    if own is not None and own.inode and one.inode is not None:
+        return own.inode == one.inode
+    others = seen.claimed.get((host, row.id), frozenset())
+    return one.connection is None and (one.inode is None or not others or one.inode in others)
 
 
 def between(subject: Between, seen: Observation) -> list[Connection]:

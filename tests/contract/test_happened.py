@@ -151,8 +151,8 @@ def test_the_time_from_wire_to_wire(lab: Rig) -> None:
   - web: recv conn 5
   - wait: 300ms
   - web: close conn
-  - expect: {connection: web.conn, first to close: server, after: ask 300ms +-100ms}
-  - expect: {connection: web.conn, first to close: server, after: {step: alice.ask, at: ">=300ms"}}
+  - expect: {connection: web.conn, first to close: server, after: ask 300ms +-200ms}
+  - expect: {connection: web.conn, first to close: server, after: {step: alice.ask, at: ">=100ms"}}
 """,
     )
 
