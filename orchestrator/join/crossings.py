@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from operator import itemgetter
 
 from orchestrator.model.events import Crossing, Side
-from orchestrator.model.recording import Segment
+from orchestrator.model.recording import FIN, RST, SYN, Segment
 
 Timed = tuple[float, Crossing]
 Form = tuple[int, int, int, int]  # what stays of a segment on its way, translated or not
@@ -21,9 +21,12 @@ def crossings(
     received: Sequence[Segment],
     again: Collection[int],
     expected: Expected | None,
+    *,
+    until: float,
 ) -> list[Timed]:
     """(when it was first seen, the crossing) of one direction. `again`: places in `sent` of what had been
-    sent before. `expected`: whether a segment would have been seen if it had come; None: none would."""
+    sent before. `expected`: whether a segment would have been seen if it had come; None: none would.
+    `until`: when the recording ended."""
     if len(sent) == len(received):
         found = _straight(sender, sent, received, again)
         if found is not None:
@@ -31,12 +34,18 @@ def crossings(
     waiting: dict[Form, list[Segment]] = {}
     for segment in reversed(received):
         waiting.setdefault(_form(segment), []).append(segment)
-    last = received[-1].t if received else float("-inf")
+    last = max(received[-1].t if received else float("-inf"), until - ON_THE_WAY)
+    copies = {_bytes(sent[place]): sent[place].t for place in sorted(again) if place < len(sent)}
     found = []
     for place, segment in enumerate(sent):
         came = waiting.get(_form(segment))
         there = came.pop() if came else None
-        missing = there is None and expected is not None and _is_late(segment, last, expected)
+        missing = (
+            there is None
+            and expected is not None
+            and segment.t < max(last, copies.get(_bytes(segment), last))
+            and expected(segment)
+        )
         crossing = Crossing(
             sender=sender, sent=segment, received=there, again=place in again, missing=missing
         )
@@ -64,9 +73,9 @@ def _form(segment: Segment) -> Form:
     return segment.seq, segment.length, segment.flags, segment.ack
 
 
-def _is_late(segment: Segment, last: float, expected: Expected) -> bool:
-    """`last`: when anything came last; what was sent before that has been overtaken."""
-    return segment.t < last and expected(segment)
+def _bytes(segment: Segment) -> tuple[int, int, int]:
+    """The same of what is sent again: by then its sender has given it up."""
+    return segment.seq, segment.length, segment.flags & (SYN | FIN | RST)
 
 
 def in_order(found: list[Timed]) -> tuple[Crossing, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from orchestrator.model.events import Event, History, Side
+from orchestrator.model.rows import Via
 from orchestrator.report import ladder_words as words
 from orchestrator.report.harmless import width as cells
 from orchestrator.report.ladder_folds import LeftOut, Wait, folded
@@ -25,7 +26,7 @@ TIME = 10  # columns of the time, right-aligned
 FRAME = 6  # lifelines, and the spaces beside them and after the time
 _PLAIN, _LOST, _AIR = 6, 9, 12  # columns of an arrow that are not its label: its ends, and some line
 _ARROW = range(26, 61)  # columns between the lifelines
-_SIDE = range(14, 33)  # columns beside one
+_SIDE = range(15, 33)  # columns beside one
 
 
 class Columns(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,9 +94,16 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def ladder(history: History, width: int, around: Sequence[Event] = (), most: int = MOST_RUNGS) -> Ladder:
-    """The layout in so many columns. `around`: what happened beside it meanwhile (notes, impairments)."""
-    notes = Notes(history)
+def ladder(
+    history: History,
+    width: int,
+    around: Sequence[Event] = (),
+    via: Sequence[Via] = (),
+    most: int = MOST_RUNGS,
+) -> Ladder:
+    """The layout in so many columns. `around`: what happened beside it meanwhile (notes, impairments); `via`:
+    who has translated it on the way."""
+    notes = Notes(history, via)
     found = moments(history, around, notes.mark)
     kept = list(folded(found, most))
     zero = found[0].t if found else history.began
@@ -108,8 +116,10 @@ def ladder(history: History, width: int, around: Sequence[Event] = (), most: int
     return Ladder(
         title=words.title(history),
         began=f"0 is {words.seconds(zero)} after the recording began" if zero else "",
-        client=words.head(history.client, history.client_address, "clientfd"),
-        server=words.head(history.server, history.server_address, "connfd"),
+        client=_head(words.head(history.client, history.client_address, "clientfd"), columns.client),
+        server=_head(
+            words.head(history.server, history.server_address, "connfd"), columns.width - columns.server
+        ),
         unit=clock.unit,
         columns=columns,
         rows=placed.row,
@@ -180,30 +190,38 @@ class _Placing:
             texts = (words.arrow(one, self._history, short=short) for short in (False, True))
             label = words.fitting(room - _ends(one), *texts)
             row, to_row = self._left.get(one), self._came.get(one)
+            sent, received = one.seen
+            row, to_row = row if sent else None, to_row if received else None
+            self.kinds |= _kinds(one)
             if isinstance(one, Bundle):
                 yield Arrow(sender=one.sender, label=label, row=row, to_row=to_row, bundle=True)
                 continue
-            self.kinds |= _kinds(one)
             crossing = one.crossing
             yield Arrow(
                 sender=one.sender,
                 label=label,
-                row=row if crossing.sent else None,
-                to_row=to_row if crossing.received else None,
+                row=row,
+                to_row=to_row,
                 lost=crossing.missing,
                 again=crossing.again,
             )
 
 
-def _kinds(one: Flight) -> set[str]:
+def _kinds(one: Flight | Bundle) -> set[str]:
+    if isinstance(one, Bundle):
+        return set() if all(one.seen) else {"unseen"}
     crossing = one.crossing
     found = {
         "lost": crossing.missing,
         "again": crossing.again,
-        "unseen": not crossing.missing and (crossing.sent is None or crossing.received is None),
+        "unseen": not crossing.missing and not all(one.seen),
         "slanted": not one.whole,
     }
     return {kind for kind, holds in found.items() if holds}
+
+
+def _head(lines: Sequence[str], room: int) -> tuple[str, ...]:
+    return tuple(line for one in lines for line in words.wrap(one, room))
 
 
 def _labels(found: Sequence[Word], room: int) -> tuple[Label, ...]:
@@ -236,11 +254,12 @@ def _columns(kept: Sequence[Moment | Wait | LeftOut], width: int, history: Histo
 
 def _ends(one: Flight | Bundle) -> int:
     """How many columns of an arrow its ends take, with the spaces around its label."""
-    if isinstance(one, Bundle):
-        return _PLAIN
-    if one.crossing.missing:
-        return _LOST
-    return _PLAIN if one.whole and one.crossing.sent and one.crossing.received else _AIR
+    if not isinstance(one, Bundle):
+        if one.crossing.missing:
+            return _LOST
+        if not one.whole:
+            return _AIR
+    return _PLAIN if all(one.seen) else _AIR
 
 
 def _need(texts: Sequence[str], bounds: range) -> int:

@@ -9,6 +9,7 @@ from orchestrator.model.events import Side
 from orchestrator.report.moments import Bundle, Flight, Moment, Word
 
 LONG = 0.1  # seconds without a rung, from which they are said
+SEQUENCE = 1 << 32  # numbers are modulo this
 BULK = 7  # plain segments in a row, from which they are one arrow
 
 
@@ -46,15 +47,18 @@ def bundled(found: Sequence[Moment]) -> Iterator[Moment]:
     between them as one line each."""
     run: list[Moment] = []
     data: Side | None = None
+    seen: tuple[bool, bool] | None = None
     for moment in found:
         way = _way(moment)
-        if way is None or (way != "any" and data not in (None, way)):
+        here = moment.flight.seen if moment.flight is not None else seen
+        if way is None or (way != "any" and data not in (None, way)) or here != (seen or here):
             yield from _folded_run(run, data)
-            run, data = [], None
+            run, data, seen = [], None, None
         if way is None:
             yield moment
             continue
         run.append(moment)
+        seen = here
         if way in ("client", "server"):
             data = "client" if way == "client" else "server"
     yield from _folded_run(run, data)
@@ -103,8 +107,11 @@ def _one_arrow(run: Sequence[Moment], flights: Sequence[Flight], data: Side) -> 
 
 
 def _bundle(sender: Side, flights: Sequence[Flight]) -> Bundle:
-    size = sum(one.crossing.segment.length for one in flights)
-    return Bundle(sender, len(flights), size, flights[-1].crossing)
+    data = [one.crossing.segment for one in flights if one.crossing.segment.length]
+    size = known = sum(one.length for one in data)
+    if data:
+        size = (data[-1].seq + data[-1].length - data[0].seq) % SEQUENCE
+    return Bundle(sender, len(flights), size, flights[-1].crossing, flights[0].seen, size > known)
 
 
 def _calls(verb: str, calls: Sequence[Moment], side: Side) -> Word:

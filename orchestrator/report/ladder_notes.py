@@ -3,11 +3,12 @@ missing. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
+from orchestrator.join.ways import translated
 from orchestrator.model.events import UNKNOWN, Crossing, EndHistory, History, Side, Span
 from orchestrator.model.recording import ACK
-from orchestrator.model.rows import endpoint
+from orchestrator.model.rows import Via, endpoint
 from orchestrator.report.harmless import harmless
 from orchestrator.report.ladder_words import name, seconds
 
@@ -16,7 +17,7 @@ _MARKS = {
     "again": "again: retransmitted; its bytes, its SYN or its FIN had been sent before",
     "lost": "an arrow that ends at a cross was sent, and never came where somebody watched",
     "unseen": "an arrow with a ? was seen at one end only: nobody watched the other,"
-    " or what was seen there is lost",
+    " what was seen there is lost, or it was still on its way",
     "slanted": "an arrow in two pieces is one segment, when it left and when it came",
 }
 
@@ -24,8 +25,8 @@ _MARKS = {
 class Notes:
     """Remarks on the states of one history, numbered in the order in which they are met."""
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self, history: History, via: Sequence[Via] = ()) -> None:
+        self._history, self._via = history, via
         self._remarks: list[str] = []
 
     def mark(self, side: Side, end: EndHistory | None, span: Span) -> str:
@@ -47,7 +48,7 @@ class Notes:
             yield f"… {len(self._remarks) - MOST} remarks more"
         yield from (f"closed: {line}" for line in _closing(history))
         yield from _again(history)
-        yield from _translated(history)
+        yield from _translated(history, self._via)
         if any(counted_from_nothing(one, history) for one in history.crossings):
             yield "numbers: as they stand in the header where the SYN was not seen"
         yield from (harmless(f"may be missing: {one}") for one in history.doubts[:MOST])
@@ -91,18 +92,17 @@ def _again(history: History) -> Iterator[str]:
             yield harmless(f"retransmits of {name(end) or side}: not known")
 
 
-def _translated(history: History) -> Iterator[str]:
-    """What the server's end sees of a client behind NAT, or the client's of a server."""
-    client, server = history.client, history.server
-    for one in history.crossings:
-        if one.sender == "client" and one.sent is not None and one.received is not None:
-            left, came = one.sent, one.received
-            if (left.source, left.target) != (came.source, came.target):
-                yield harmless(
-                    f"translated on the way: {endpoint(*left.source)} -> {endpoint(*left.target)} is "
-                    f"{endpoint(*came.source)} -> {endpoint(*came.target)} at {name(server or client)}"
-                )
-            return
+def _translated(history: History, via: Sequence[Via]) -> Iterator[str]:
+    """Who gave it other addresses on the way, and which."""
+    one = translated(history)
+    if via:
+        yield from (harmless(f"via {each.host} {each.client} -> {each.server}") for each in via)
+    elif one is not None and one.sent is not None and one.received is not None:
+        left, came = one.sent, one.received
+        yield harmless(
+            f"translated on the way: {endpoint(*left.source)} -> {endpoint(*left.target)} is "
+            f"{endpoint(*came.source)} -> {endpoint(*came.target)} at {name(history.server)}"
+        )
 
 
 def lasted(history: History) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 from orchestrator.report.arrows import UNICODE, Glyphs, drawn, plain
 from orchestrator.report.harmless import width as cells
@@ -37,19 +38,15 @@ def _by_row(arrows: Sequence[Arrow]) -> Mapping[int, Arrow]:
 
 
 def _heads(ladder: Ladder, glyphs: Glyphs) -> Iterator[str]:
-    """Who is at which lifeline; the last line has the unit of the times."""
+    """Who is at which lifeline; the first line has the unit of the times."""
     columns = ladder.columns
-    rows = max(len(ladder.client), len(ladder.server))
-    for row in range(rows):
-        left, right = (side[row] if row < len(side) else "" for side in (ladder.client, ladder.server))
-        unit = ladder.unit if row == rows - 1 else ""
-        room = columns.client - TIME - 1
-        left, right = (cut(plain(left, glyphs), room + TIME * (not unit)), plain(right, glyphs))
-        text = unit.rjust(TIME) + " " * max(0, columns.client - TIME - cells(left) + 1) + left
-        if cells(left) > room:
-            text = " " * (columns.client + 1 - cells(left)) + left
-        gap = columns.server - cells(text)
-        yield (text + " " * gap + cut(right, columns.width - columns.server)).rstrip()
+    for row, (client, server) in enumerate(zip_longest(ladder.client, ladder.server, fillvalue="")):
+        time = ladder.unit.rjust(TIME) if row == 0 else ""
+        room = columns.client - cells(time)
+        left = cut(plain(client, glyphs), room)
+        text = time + " " * (room + 1 - cells(left)) + left
+        gap = " " * (columns.server - cells(text))
+        yield (text + gap + cut(plain(server, glyphs), columns.width - columns.server)).rstrip()
 
 
 class _Drawing:

@@ -14,6 +14,7 @@ from orchestrator.report.moments import Bundle, Flight
 
 DOTS = "…"
 GONE = "(gone)"
+_NOTHING = ("bind", "listen", "connect", "shutdown", "close", "reset")  # calls that give 0
 MOST_SAID = 400  # characters of a note or a log line
 _FLAGS = ((SYN, "SYN", "S"), (FIN, "FIN", "F"), (RST, "RST", "R"), (PSH, "PSH", "P"), (ACK, "ACK", "."))
 _BREAKS = re.compile(r"(?<= )(?!(?:s|ms|µs)\b)")  # between words, not between a number and its unit
@@ -61,14 +62,15 @@ def segment(crossing: Crossing, history: History, *, short: bool = False) -> str
         parts.append(f"len {one.length}")
     if one.window == 0 and not one.flags & RST:
         parts.append("win 0")
-    return " ".join(parts) + (", again" if crossing.again else "")
+    return " ".join(parts) + (" again" if crossing.again else "")
 
 
 def bundle(one: Bundle, history: History, *, short: bool = False) -> str:
     """`12 segments, 17,376 bytes`; of ACKs alone how many, and up to what."""
     if one.size:
         many, size = ("seg", "B") if short else ("segments", "bytes")
-        return f"{one.segments:,} {many}, {one.size:,} {size}"
+        more = "+" if one.more else ""
+        return f"{one.segments:,}{more} {many}, {one.size:,} {size}"
     ack = numbers(one.last, history)[1]
     return f"{one.segments:,} ACKs" if short else f"{one.segments:,} ACKs, up to ack {ack}"
 
@@ -117,7 +119,11 @@ def called(event: Event) -> str:
     """As strace(1) writes it: `recv(7) = 5`, `connect(7) = ECONNREFUSED`, and how long it took where it
     waited."""
     detail, duration = event.detail, duration_of(event)
-    result: Any = detail.get("errno") or ("timed out" if detail.get("timed_out") else detail.get("result"))
+    result: Any = detail.get("result")
+    if failed(event):
+        result = "timed out" if detail.get("timed_out") else detail["errno"]
+    if result is None and event.kind in _NOTHING:
+        result = 0
     fd = detail.get("fd")
     if result is None and event.kind in ("accept", "socket") and isinstance(fd, int):
         result = f"fd {fd}"
@@ -135,9 +141,10 @@ def _call(event: Event) -> str:
 def said(event: Event) -> str:
     """A note, an impairment, a line of a log: over the whole breadth."""
     text = str(event.detail.get("text", event.kind))
-    host = f"{event.host}: " if event.host and not text.startswith(event.host) else ""
-    mark = "# " if event.source == "note" else f"{host}{event.source} "
-    return harmless(f"{mark}{text}")[:MOST_SAID]
+    if event.source == "note":
+        return harmless(f"# {text}")[:MOST_SAID]
+    whose = f" of {event.host}" if event.host else ""
+    return harmless(f"{event.source}{whose}: {text}")[:MOST_SAID]
 
 
 # Times.
@@ -158,13 +165,15 @@ class Clock:
 
     def __init__(self, began: float, ended: float) -> None:
         self._zero = began
-        self._long = ended - began >= 10
+        length = ended - began
+        self._long = length >= 10
+        self._decimals = 6 if length < 1000 else 4
         self.unit = "s" if self._long else "ms"
 
     def of(self, t: float) -> str:
         """Since the ladder began, without the unit."""
         since = t - self._zero
-        return f"{since:.4f}" if self._long else f"{since * 1000:.3f}"
+        return f"{since:.{self._decimals}f}" if self._long else f"{since * 1000:.3f}"
 
 
 # Ends.

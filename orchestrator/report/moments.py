@@ -40,19 +40,26 @@ class Flight:
     def plain(self) -> bool:
         """Whether it is data or an acknowledgement as they are by the thousand."""
         one, segment = self.crossing, self.crossing.segment
-        told = bool(one.sent and one.received) and not one.again and not one.missing
+        told = not one.again and not one.missing
         return told and not segment.flags & TELLING and segment.window != 0
+
+    @property
+    def seen(self) -> tuple[bool, bool]:
+        """Whether it was seen to leave, and to come."""
+        return self.crossing.sent is not None, self.crossing.received is not None
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """Plain segments of one direction as one arrow. `size`: bytes of payload. `last`: a segment of them, the
-    one with the highest acknowledgement."""
+    """Plain segments of one direction as one arrow. `size`: bytes of payload, also of segments in between
+    that are not recorded (`more`). `last`: the last of them. `seen`: as a flight's."""
 
     sender: Side
     segments: int
     size: int
     last: Crossing
+    seen: tuple[bool, bool] = (True, True)
+    more: bool = False
 
 
 @dataclass(eq=False)

@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+import msgspec
+
+from orchestrator.join.ways import via
 from orchestrator.model.events import EndHistory, Event, History, Timeline
 from orchestrator.model.rows import endpoint
 from orchestrator.model.runs import ScenarioRecord
@@ -48,6 +51,7 @@ def of_scenario(
     as evidence; one that passed its own where they are few."""
     if asked == "no":
         return
+    timeline = stirred(timeline)
     if record.verdict != "pass":
         found = concerned(record, timeline.histories)
         if asked == "yes" or not found:
@@ -60,13 +64,15 @@ def of_scenario(
         yield from whole(timeline, paper, calm=asked == "calm")
 
 
-def whole(timeline: Timeline, paper: Paper = BARE, *, calm: bool = False) -> Iterator[str]:
+def whole(
+    timeline: Timeline, paper: Paper = BARE, *, calm: bool = False, ladders: bool = True
+) -> Iterator[str]:
     """All of it: of few connections their ladders, of more a line each and what happened in order. `calm`:
-    only as much as does not bury what stands above."""
+    only as much as does not bury what stands above. Without `ladders` of few a line each, too."""
     yield timeline_text.heading(timeline)
     yield from (plain(line, paper.glyphs) for line in timeline_text.losses(timeline))
     count = len(timeline.histories)
-    if 0 < count <= FEW:
+    if ladders and 0 < count <= FEW:
         yield from _ladders(timeline.histories, timeline, paper)
         return
     if not calm or count <= BRIEF:
@@ -77,7 +83,9 @@ def whole(timeline: Timeline, paper: Paper = BARE, *, calm: bool = False) -> Ite
 
 def of_connection(history: History, timeline: Timeline, paper: Paper = BARE) -> Iterator[str]:
     """Its ladder."""
-    laid = ladder(history, paper.columns, around(history, timeline.events))
+    recording = timeline.recording
+    passed = via(history, recording.segments, recording.translations)
+    laid = ladder(history, paper.columns, around(history, timeline.events), passed)
     yield from ladder_text.lines(laid, paper.style, paper.glyphs)
 
 
@@ -104,6 +112,23 @@ def around(history: History, events: Sequence[Event]) -> list[Event]:
 # Which connections.
 
 
+def stirred(timeline: Timeline) -> Timeline:
+    """Only with connections that something happened to; not with those that were only there, as others'
+    TIME_WAIT is for a minute."""
+    kept = tuple(one for one in timeline.histories if _stirred(one))
+    return msgspec.structs.replace(timeline, histories=kept)
+
+
+def _stirred(one: History) -> bool:
+    """A segment, a call, or a state after another."""
+    ends = [end for end in (one.client, one.server) if end is not None]
+    return bool(
+        one.crossings
+        or any(event.source == "call" for event in one.events)
+        or any(len(end.spans) > 1 for end in ends)
+    )
+
+
 def concerned(record: ScenarioRecord, histories: Sequence[History]) -> list[History]:
     """Those that an expectation that did not pass, or a step that failed, is about, by its words; where it
     names none, all."""
@@ -122,11 +147,11 @@ def _named_in(text: str, one: History) -> bool:
             return True
         if text.startswith(f"{end.host}: ") and words & set(end.names):
             return True
-    return _pair(one) in text
+    return pair(one) in text
 
 
-def _pair(one: History) -> str:
-    """`alice -> web:80`."""
+def pair(one: History) -> str:
+    """`alice -> web:80`, what it is called."""
     return f"{_host(one.client)} -> {_host(one.server)}:{one.server_address[1]}"
 
 
@@ -144,7 +169,7 @@ def chosen(text: str, histories: Sequence[History]) -> list[History]:
 
 
 def _names(one: History) -> set[str]:
-    found = {one.id, _pair(one)}
+    found = {one.id, pair(one)}
     found |= {endpoint(*one.client_address), f"{_host(one.client)}:{one.client_address[1]}"}
     for end in (one.client, one.server):
         if end is not None and end.host is not None:

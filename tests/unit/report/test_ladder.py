@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.model.events import Closing, Event, History, Otherwise, Span
 from orchestrator.model.recording import Loss
+from orchestrator.model.rows import Via
 from orchestrator.report import ladder_text, timeline_text
 from orchestrator.report.arrows import ASCII, UNICODE, Glyphs, glyphs_for
 from orchestrator.report.harmless import width
@@ -54,9 +55,10 @@ def drawn(
     style: Style = PLAIN,
     glyphs: Glyphs = UNICODE,
     around: Sequence[Event] = (),
+    via: Sequence[Via] = (),
     most: int = 300,
 ) -> list[str]:
-    return list(ladder_text.lines(ladder(one, columns, around, most), style, glyphs))
+    return list(ladder_text.lines(ladder(one, columns, around, via, most), style, glyphs))
 
 
 def black_hole() -> History:
