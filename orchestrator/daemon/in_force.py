@@ -190,8 +190,8 @@ class InForce:
         yield nft.empty_set(TABLE, name)
 
     def _dispatch(self, cuts: Sequence[int], queues: Sequence[Queued]) -> Iterator[nft.Message]:
-        """The base chain, anew: who looks for a neighbour finds it; then cuts, then what probes of cuts are not to wait for, then queues: first what
-        is about one neighbour."""
+        """The base chain, anew: who looks for a neighbour finds it; then cuts, then what probes of cuts are
+        not to wait for, then queues: first what is about one neighbour."""
         yield nft.empty(TABLE, _BASE)
         for kind in _NEIGHBOURS:
             found = [nft.meta(nft.PROTOCOL), nft.compare(bytes([_ICMPV6]))]
