@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.agent.files import MAX_ENTRIES
@@ -23,6 +23,9 @@ from orchestrator.daemon.maker import Made, Maker
 from orchestrator.daemon.pauses import Pauses
 from orchestrator.daemon.threads import in_thread, shielded
 
+if TYPE_CHECKING:
+    from orchestrator.daemon.impairing import Impairing
+
 T = TypeVar("T")
 _STATE_SECONDS = 5.0  # an agent that does not say by then how it is, is shown without
 _UP_SECONDS = 30.0  # for the connections of one host
@@ -30,6 +33,7 @@ _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
 _STREAMS = {"exec", "get", "put", "logs"}
 _MAX_LISTED = 40 << 20  # ASCII characters of one folder's entries: its answer is one frame
+_IMPAIRING = ("cut", "heal", "link", "impair", "impairments")
 _RESERVED = {"id", "op", "host", "scoped", "scope"}
 
 
@@ -59,6 +63,7 @@ class Server:
         self._pauses = Pauses(self._observing)
         self._history = History(self._observing)
         self._belongings = Belongings(self._pauses)
+        self._impairing: Impairing | None = None  # until it is first asked for
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ops: dict[str, Callable[[ClientRequest], Awaitable[wire.Message | wire.Frame]]] = {
             "hello": self._hello,
@@ -86,6 +91,7 @@ class Server:
             "power_off": self._power_off,
             **dict.fromkeys(("listen", "connect", "start", "stop", "signal", "mkdir"), self._ask),
             **dict.fromkeys(sorted(_STREAMS), self._stream),
+            **dict.fromkeys(_IMPAIRING, self._impair),
         }
 
     async def handle(self, request: ClientRequest) -> wire.Message | wire.Frame:
@@ -103,11 +109,15 @@ class Server:
 
     async def left(self, client: Client) -> None:
         """This client is gone: so is what belonged to it."""
+        if self._impairing is not None:
+            await self._impairing.all.released(client.number)
         await self._belongings.release(client.number)
 
     async def close(self) -> None:
         """Everything of the lab that this process owns ends."""
         self.ending.set()
+        if self._impairing is not None:
+            await self._impairing.all.close()
         for host in self._hosts:
             host.link.cut("the lab has ended")
         self._pauses.continue_all()
@@ -152,6 +162,7 @@ class Server:
             await request.part({"host": name})
             count += 1
         await task
+        await self._refresh()
         return {"made": count}
 
     async def _take_in(self, work: Callable[[], Iterator[Made]], ready: asyncio.Queue[str | None]) -> None:
@@ -190,6 +201,7 @@ class Server:
                 for name in hosts:
                     self._hosts.pop(name)
             await shielded(in_thread(lambda: self._maker.remove(hosts, networks)))
+        await self._refresh()
         return {}
 
     async def _configure(self, request: ClientRequest) -> wire.Message:
@@ -240,7 +252,22 @@ class Server:
         return host, op, arguments
 
     async def _release(self, request: ClientRequest) -> wire.Message:
+        if self._impairing is not None:
+            await self._impairing.all.released(request.client.number)
         return {"closed": await self._belongings.release(request.client.number)}
+
+    async def _impair(self, request: ClientRequest) -> wire.Message:
+        """Cuts and links: imported when the first is asked for."""
+        if self._impairing is None:
+            from orchestrator.daemon.impairing import Impairing
+
+            self._impairing = Impairing(self._hosts, self._maker.zygote)
+        return await self._impairing.handle(request)
+
+    async def _refresh(self) -> None:
+        """Hosts have come or gone."""
+        if self._impairing is not None:
+            await self._impairing.all.refresh()
 
     async def _pause(self, request: ClientRequest) -> wire.Message:
         host = self._hosts.get(request.message.get("host"))
