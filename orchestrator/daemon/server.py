@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import errors, wire
-from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import captures, counters, nat, observe, power, traces
+from orchestrator.daemon import captures, counters, folders, nat, observe, power, traces
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.history import History
@@ -32,7 +31,6 @@ _UP_SECONDS = 30.0  # for the connections of one host
 _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
 _STREAMS = {"exec", "get", "put", "logs"}
-_MAX_LISTED = 40 << 20  # ASCII characters of one folder's entries: its answer is one frame
 _IMPAIRING = ("cut", "heal", "link", "impair", "impairments")
 _RESERVED = {"id", "op", "host", "scoped", "scope"}
 
@@ -309,24 +307,9 @@ class Server:
             exchange.cancel()
 
     async def _list_files(self, request: ClientRequest) -> wire.Message:
-        """The agent sends a folder page by page; the client gets it whole."""
         host, op, arguments = self._told(request)
         host.refuse_paused()
-        exchange = host.link.ask(op, **arguments)
-        entries: list[Any] = []
-        said = 0
-        try:
-            async for message, _ in exchange.parts():
-                entries += message["entries"]
-                said += len(ascii(message))
-                if not message["entries"] or len(entries) > MAX_ENTRIES:
-                    raise errors.AgentError(f"{host.name} lists more than {MAX_ENTRIES} entries, or none")
-                if said > _MAX_LISTED:
-                    raise errors.AgentError(f"{host.name} lists more than {_MAX_LISTED} characters of names")
-            await exchange.answer()
-        finally:
-            exchange.cancel()
-        return {"entries": entries}
+        return {"entries": await folders.entries_of(host, op, arguments)}
 
     def _told(self, request: ClientRequest) -> tuple[Host, str, wire.Message]:
         host, op = self._hosts.get(request.message.get("host")), str(request.message["op"])
