@@ -141,6 +141,8 @@ def _ended(path: list[Step], claims: Sequence[Claim], heard: float) -> None:
     if last is None or last.state in ("CLOSE", UNKNOWN):
         return
     for claim in claims:
+        if last.state == "TIME_WAIT" and claim.source == "call":
+            continue  # that is no socket of the program's any more
         if claim.state == "CLOSE" and claim.ended >= max(heard, last.latest):
             earliest = min(max(claim.began, last.latest), claim.ended)
             path.append(Step("CLOSE", earliest, claim.ended, source=claim.source))

@@ -98,6 +98,7 @@ def staged(
                 observer.changed()
             yield Stage(
                 requests=requests,
+                plan=plan,
                 resolve=Resolver(plan),
                 ledger=ledger,
                 observer=observer,
