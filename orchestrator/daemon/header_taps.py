@@ -35,8 +35,8 @@ _ETH_P_ALL = 3  # linux/if_ether.h
 
 
 def opening(frames: bytes) -> bytes:
-    """Those of segments that open or close a connection, with SYN, FIN or RST; what is not told at a glance is
-    among them."""
+    """Those of segments that open or close a connection, with SYN, FIN or RST; and what is not told at a
+    glance."""
     columns = (frames[at::FRAME] for at in (_MAC + 12, _MAC + 14, _FLAGS_4, _FLAGS_6))
     kept = (
         number
