@@ -10,10 +10,8 @@ import pytest
 
 from orchestrator import wire
 from orchestrator.daemon import clock, history
-from orchestrator.daemon.header_taps import FRAME
+from orchestrator.daemon.header_taps import FRAME, opening
 from orchestrator.daemon.history import History
-
-PIECE = bytes(10 * FRAME)
 
 
 class Request:
@@ -43,6 +41,19 @@ class Request:
 
     def marks(self) -> list[Any]:
         return [message["mark"] for message, _ in self.parts if "mark" in message]
+
+
+def frames_of(*flags: int) -> bytes:
+    """Frames of segments of IPv4 with these flags."""
+    found = bytearray(FRAME * len(flags))
+    for number, bits in enumerate(flags):
+        at = number * FRAME + 66
+        found[at + 12 : at + 15] = b"\x08\x00\x45"
+        found[at + 14 + 20 + 13] = bits
+    return bytes(found)
+
+
+PIECE = frames_of(*[0x10] * 10)
 
 
 def come(kept: History, tap: int = 0, data: bytes = PIECE) -> None:
@@ -144,3 +155,43 @@ def test_a_follower_that_leaves_is_not_waited_for() -> None:
         come(kept)
 
     following(work, since=0)
+
+
+SYN, FIN, RST, ACK, PSH = 0x02, 0x01, 0x04, 0x10, 0x08
+
+
+def test_what_opened_and_closed_stays_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "KEPT", 0)
+    monkeypatch.setattr(history, "OLDER", 4 * FRAME)
+
+    async def run() -> None:
+        kept = History(asyncio.Lock())
+        come(kept, 0, frames_of(SYN, SYN | ACK, ACK, PSH | ACK, ACK))
+        come(kept, 0, frames_of(FIN | ACK, ACK))
+        come(kept, 0, PIECE)
+        request = Request(since=0)
+        task = asyncio.create_task(kept.follow(request, []))  # type: ignore[arg-type]
+        await marked(request, 1)
+        assert request.frames() == [2, 1]
+        assert request.parts[0][0]["forgotten"][0] == 3 + 1 + 10
+        come(kept, 0, frames_of(RST, RST))
+        await marked(request, 2)
+        come(kept)
+        assert [len(piece.data) // FRAME for piece in kept._older] == [1, 2]
+        request.feed(eof=True)
+        await task
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_what_opens_is_told_by_its_flags() -> None:
+    assert opening(frames_of(ACK, SYN, PSH | ACK, RST, FIN | ACK)) == frames_of(SYN, RST, FIN | ACK)
+    six = bytearray(frames_of(0, 0))
+    for number, bits in enumerate((ACK, FIN | ACK)):
+        six[number * FRAME + 78 : number * FRAME + 81] = b"\x86\xdd\x60"
+        six[number * FRAME + 133] = bits
+    assert opening(bytes(six)) == bytes(six)[FRAME:]
+    optional = bytearray(frames_of(ACK))
+    optional[80] = 0x46
+    assert opening(bytes(optional)) == bytes(optional), "not told at a glance"
+    assert opening(b"") == b""
