@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import select
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from orchestrator.daemon.threads import in_thread, shielded
 ALWAYS = 64  # taps, up to which they are open for as long as the lab lives: hosts have one for lo, too
 MOST = 512  # taps at once
 BUDGET = 8 << 20  # bytes of all rings together, as far as each has its least
-KEPT = 16 << 20  # bytes of frames
+KEPT = 32 << 20  # bytes of frames: some 200,000 segments
 MOST_KEPT = 64 << 20  # bytes, while a follower is behind
 _ROUND = 0.01  # seconds between two looks at the rings while packets come
 _THREADS = 16
@@ -56,25 +56,32 @@ class History:
     def __init__(self, opening: asyncio.Lock) -> None:
         self._opening = opening
         self._always = self._closed = False
+        self._beginning: asyncio.Task[None] | None = None
         self._numbers: dict[HeaderTap, int] = {}  # of those that are open
         self._about: dict[int, wire.Message] = {}  # every tap that there was
         self._why: dict[str, str] = {}  # hosts that are not watched
         self._kept: deque[Piece] = deque()
         self._size = self._next = 0
+        self._forgotten: list[Any] | None = None  # how many frames, and the clocks when the last were taken
         self._followers: set[_Follower] = set()
         self._ready: select.epoll | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def begin(self, hosts: Sequence[Host]) -> None:
-        """The lab is complete: watch it from now on, if it is small enough."""
-        self._always = _taps_of(hosts) <= ALWAYS
-        if self._always:
-            await self._watch(hosts)
+    def begin(self, hosts: Sequence[Host]) -> None:
+        """All hosts are made: watch them from now on, if they are few enough."""
+        if self._beginning is None:
+            self._always = _taps_of(hosts) <= ALWAYS
+            self._beginning = self._spawn(self._watch(hosts if self._always else ()))
 
-    async def renew(self, host: Host) -> None:
+    async def begun(self) -> None:
+        """Returns when what `begin` has begun is done."""
+        if self._beginning is not None:
+            await asyncio.wait({self._beginning})
+
+    def renew(self, host: Host) -> None:
         """A host was made anew, or came: it is watched like the others."""
-        if self._always or self._followers:
-            await self._watch([host])
+        if self._followers or (self._always and len(self._numbers) + _taps_of([host]) <= ALWAYS):
+            self._spawn(self._watch([host]))
 
     async def close(self) -> None:
         """The lab ends."""
@@ -94,7 +101,8 @@ class History:
         self._followers.add(follower)
         reading = asyncio.create_task(self._listen(request, follower))
         try:
-            await self._watch(hosts)
+            if request.message.get("open", True):
+                await self._watch(hosts)
             self.drain()
             since = request.message.get("since")
             if since is not None:
@@ -137,10 +145,11 @@ class History:
         """Which taps there are and were, and which hosts have none."""
         names = {host.name for host in hosts}
         watched = {tap.host.name for tap in self._numbers}
-        why = {name: self._why.get(name, "it does not run") for name in sorted(names - watched)}
+        default = "a lab of so many hosts is watched only while a scenario runs"
+        why = {name: self._why.get(name, default) for name in sorted(names - watched)}
         return {"taps": list(self._about.values()), "unwatched": why, "boot": clock.boot_id()} | {
             "clock": clock.sample(),
-            "since": self._kept[0].message["clock"] if self._kept else None,
+            "forgotten": self._forgotten,
         }
 
     def _first_since(self, moment: int) -> int:
@@ -157,6 +166,7 @@ class History:
         async with self._opening:
             watched = {tap.host for tap in self._numbers}
             wanted = [host for host in hosts if host.link.alive and host not in watched]
+            self._why |= {host.name: "it does not run" for host in hosts if not host.link.alive}
             room = MOST - len(self._numbers)
             chosen = list(_as_many(wanted, room))
             for host in wanted[len(chosen) :]:
@@ -194,11 +204,11 @@ class History:
         await self._end(theirs, host.link.why_gone or f"{host.name} ended")
 
     async def _end(self, ended: Sequence[HeaderTap], why: str) -> None:
+        now = clock.sample()  # one for all interfaces of a host: that they end together
         for tap in ended:
             number = self._numbers.pop(tap, None)
             if number is not None and self._ready is not None:
                 self._ready.unregister(tap.socket)
-                now = clock.sample()
                 self._about[number] |= {"ended": now, "why": why}
                 self._why[tap.host.name] = why
                 self._add({"ended": number, "clock": now, "why": why})
@@ -208,7 +218,7 @@ class History:
         """Nobody follows any more: taps that are not always open are closed."""
         if not self._followers and not self._always and not self._closed:
             self._kept.clear()
-            self._size = 0
+            self._size, self._forgotten = 0, None
             await self._end(list(self._numbers), "nobody watched")
 
     # What comes.
@@ -251,6 +261,9 @@ class History:
     def _forget(self) -> None:
         piece = self._kept.popleft()
         self._size -= len(piece.data)
+        if piece.data:
+            before = self._forgotten[0] if self._forgotten else 0
+            self._forgotten = [before + len(piece.data) // header_taps.FRAME, piece.message["clock"]]
         for one in self._followers:
             if one.at <= piece.number:
                 one.at = piece.number + 1
@@ -258,10 +271,11 @@ class History:
                     tap = piece.message["tap"]
                     one.lost[tap] = one.lost.get(tap, 0) + len(piece.data) // header_taps.FRAME
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _taps_of(hosts: Iterable[Host]) -> int:

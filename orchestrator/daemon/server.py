@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import captures, counters, nat, observe, power
+from orchestrator.daemon import captures, counters, nat, observe, power, traces
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.history import History
@@ -74,6 +74,7 @@ class Server:
             "counters": self._counters,
             "capture": self._capture,
             "history": self._follow_history,
+            "trace": self._trace,
             "remember": self._remember,
             "down": self._down,
             "list": self._list_files,
@@ -131,9 +132,7 @@ class Server:
         return {}
 
     async def _commit(self, _: ClientRequest) -> wire.Message:
-        if not self.committed:
-            self.committed = True
-            self._spawn(self._history.begin(list(self._hosts)))
+        self.committed = True
         return {}
 
     async def _make(self, request: ClientRequest) -> wire.Message:
@@ -174,8 +173,7 @@ class Server:
                     try:
                         async with self._observing:
                             host = await self._hosts.add(one)
-                        if self.committed:
-                            self._spawn(self._history.renew(host))
+                        self._history.renew(host)
                         ready.put_nowait(one.name)
                     except errors.LabError as error:
                         failures.append(error)
@@ -203,6 +201,7 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
+        self._history.begin(list(self._hosts))
         if (names := request.message.get("names")) is not None:
             text = hosts_file(names)
             await _all(_write(host, "/etc/hosts", text) for host in hosts)
@@ -260,6 +259,8 @@ class Server:
     async def _ask(self, request: ClientRequest) -> wire.Frame:
         """One question, one answer; both in the agent's words."""
         host, op, arguments = self._told(request)
+        if op == "connect":
+            await self._history.begun()
         if op == "start" and not arguments.get("argv"):
             arguments["argv"] = list(host.made.start.argv)
             if not arguments["argv"]:
@@ -337,6 +338,9 @@ class Server:
 
     async def _follow_history(self, request: ClientRequest) -> wire.Message:
         return await self._history.follow(request, self._hosts.some(request.message.get("hosts")))
+
+    async def _trace(self, request: ClientRequest) -> wire.Message:
+        return await traces.trace(request, self._hosts)
 
     async def _read(self, look: observe.Look, parts: asyncio.Queue[observe.Part | None]) -> None:
         """Read on while parts are sent, to a client that may be slow: hosts can come and go meanwhile."""

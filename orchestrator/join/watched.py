@@ -93,6 +93,8 @@ class Watched:
             self._unwatched = {str(host): str(why) for host, why in part["unwatched"].items()}
             for about in part["taps"]:
                 self._open(about)
+            if (forgotten := part.get("forgotten")) is not None:
+                self._forget(int(forgotten[0]), clock.sample_of(forgotten[1]).monotonic)
         elif "opened" in part:
             self._open(part["opened"])
         elif "ended" in part:
@@ -132,6 +134,13 @@ class Watched:
             self._losses.append(
                 Loss(source="packet", stage=stage, host=tap.host, count=count, began=began, ended=ended)
             )
+
+    def _forget(self, count: int, last: int) -> None:
+        """What had been there before what is kept."""
+        began, ended = self.time_of_since, self.time(last)
+        if ended >= began:
+            loss = Loss(source="packet", stage="store", count=count, began=began, ended=ended)
+            self._losses.append(loss)
 
     @property
     def time_of_since(self) -> float:

@@ -60,7 +60,8 @@ class CallMade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a tracepoint said of one socket. `kind`: state (sock:inet_sock_set_state), reset-sent,
-    reset-received, retransmit, retransmit-synack (tcp:*). `old`, `new`: states, by the kernel's names."""
+    reset-received, retransmit, retransmit-synack (tcp:*). `old`, `new`: states, by the kernel's names.
+    `reason` of a reset that was sent, by the kernel's names (enum sk_rst_reason). Port 0: it is not known."""
 
     t: float
     host: str
@@ -70,6 +71,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     peer: Address
     old: str | None = None
     new: str | None = None
+    reason: str | None = None
 
 
 class Sighting(msgspec.Struct, frozen=True, kw_only=True, gc=False):

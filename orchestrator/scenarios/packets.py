@@ -37,9 +37,13 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Packets:
-    """The part of the daemon's history from `since` on; both moments in ns of the monotonic clock."""
+    """The part of the daemon's history from `since` on; both moments in ns of the monotonic clock. `opening`:
+    hosts that are not watched are from now on."""
 
-    def __init__(self, open_channel: Open, plan: Plan, origin: int, since: int) -> None:
+    def __init__(
+        self, open_channel: Open, plan: Plan, origin: int, since: int, *, opening: bool = True
+    ) -> None:
+        self._opening = opening
         self._open, self._plan, self._origin, self._since = open_channel, plan, origin, since
         self._watched = Watched(origin, since)
         self.shift = clock.Shift()
@@ -125,7 +129,7 @@ class Packets:
     def _run(self) -> None:
         try:
             self._channel = self._open()
-            self._request = self._channel.ask("history", hosts=None, since=self._since)
+            self._request = self._channel.ask("history", hosts=None, since=self._since, open=self._opening)
             for message, data in self._channel.parts(self._request):
                 if "part" in message:
                     self._take(message["part"], data)

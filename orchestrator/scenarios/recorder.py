@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.model.plan import Plan
@@ -17,6 +18,7 @@ from orchestrator.model.recording import CallMade, Recording, Said
 from orchestrator.scenarios.ledger import address
 from orchestrator.scenarios.packets import Open, Packets
 from orchestrator.scenarios.sightings import Kept, Sightings
+from orchestrator.scenarios.traces import Traces
 from orchestrator.wire import Message
 
 if TYPE_CHECKING:
@@ -37,6 +39,12 @@ class Recorder:
         self._plan, self._origin = plan, origin
         self._since = time.monotonic()
         self._packets = Packets(open_channel, plan, round(origin * 1e9), round(self._since * 1e9))
+        self._traces = Traces(
+            open_channel,
+            [host.name for host in plan.hosts],
+            round(origin * 1e9),
+            here=plan.engine == "namespaces",
+        )
         self._lock = threading.Lock()
         self._under_way: list[UnderWay] = []
         self._calls = Kept("call", MOST_CALLS)
@@ -44,10 +52,15 @@ class Recorder:
         self._said = Kept("log", MOST_SAID)
 
     def __enter__(self) -> Recorder:
-        self._packets.start()
+        with ThreadPoolExecutor(1) as side_by_side:
+            tracing = side_by_side.submit(self._traces.start)
+            self._packets.start()
+            tracing.result()
+        self._traces.map_clock(self._packets.shift.add)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._traces.close()
         self._packets.close()
 
     def now(self) -> float:
@@ -111,6 +124,7 @@ class Recorder:
         """All that is certain to have happened until this was called. `settle`: packets that are on their way
         are waited for; without, only those are in it that have come."""
         packets = self._packets.taken(settle)
+        traced = self._traces.taken(settle)
         now = self.now()
         with self._lock:
             under_way = [made for one in self._under_way for made in self._made(one)]
@@ -130,8 +144,9 @@ class Recorder:
             translations=seen.translations,
             plan=self._plan,
             said=tuple(said),
-            watches=packets.watches,
-            losses=(*packets.losses, *losses),
+            changes=traced.changes,
+            watches=(*packets.watches, *traced.watches),
+            losses=(*packets.losses, *traced.losses, *losses),
             clock=packets.clock,
         )
 
