@@ -293,13 +293,14 @@ def _of_changes(derived: Timeline, changes: Sequence[Change]) -> Iterator[str]:
         )
 
 
-def _in_vain(changes: Sequence[Change]) -> Iterator[int | None]:
+def _in_vain(changes: Sequence[Change]) -> Iterator[int]:
     """Sockets whose connect(2) failed at once, as there is another with their addresses: in SYN_SENT for the
     length of a look into the hash table (net/ipv4/tcp_ipv4.c, tcp_v4_connect)."""
     asked: dict[int, float] = {}
     for one in changes:
-        if one.cookie is not None and one.new == "SYN_SENT":
+        if one.cookie is None:
+            continue
+        if one.new == "SYN_SENT":
             asked[one.cookie] = one.t
-        elif one.cookie in asked and one.old == "SYN_SENT" and one.new == "CLOSE":
-            if one.t - asked[one.cookie] < STILL:
-                yield one.cookie
+        elif (one.old, one.new) == ("SYN_SENT", "CLOSE") and one.t - asked.get(one.cookie, -1.0) < STILL:
+            yield one.cookie
