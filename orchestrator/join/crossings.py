@@ -10,6 +10,7 @@ from orchestrator.model.recording import Segment
 
 Timed = tuple[float, Crossing]
 Form = tuple[int, int, int, int]  # what stays of a segment on its way, translated or not
+NOWHERE = -1
 ON_THE_WAY = 1.0  # seconds after which what has not come is lost, or held for long
 
 Expected = Callable[[Segment], bool]
@@ -28,21 +29,41 @@ def crossings(
         found = _straight(sender, sent, received, again)
         if found is not None:
             return found
-    waiting: dict[Form, list[Segment]] = {}
-    for segment in reversed(received):
-        waiting.setdefault(_form(segment), []).append(segment)
+    came = _arrivals(sent, received)
     last = received[-1].t if received else float("-inf")
     found = []
     for place, segment in enumerate(sent):
-        came = waiting.get(_form(segment))
-        there = came.pop() if came else None
+        there = came.pop(place, None)
         missing = there is None and expected is not None and _is_late(segment, last, expected)
         crossing = Crossing(
             sender=sender, sent=segment, received=there, again=place in again, missing=missing
         )
         found.append((segment.t, crossing))
-    for left in waiting.values():
-        found += [(one.t, Crossing(sender=sender, sent=None, received=one)) for one in left]
+    found += [(one.t, Crossing(sender=sender, sent=None, received=one)) for one in came.values()]
+    return found
+
+
+def _arrivals(sent: Sequence[Segment], received: Sequence[Segment]) -> dict[int, Segment]:
+    """What came, by its place in `sent`; by a negative number what nobody saw leave."""
+    leaving: dict[Form, list[int]] = {}
+    arriving: dict[Form, list[Segment]] = {}
+    for at, segment in enumerate(sent):
+        leaving.setdefault(_form(segment), []).append(at)
+    for segment in received:
+        arriving.setdefault(_form(segment), []).append(segment)
+    found: dict[int, Segment] = {}
+    for form, came in arriving.items():
+        left = leaving.get(form, [])
+        for at, segment in enumerate(came):
+            if len(left) > len(came) - at:  # of copies the latest that can be this one
+                place = max((one for one in left if sent[one].t <= segment.t), default=NOWHERE)
+            else:
+                place = left[0] if left else NOWHERE
+            if place == NOWHERE:
+                found[-1 - len(found)] = segment
+            else:
+                left.remove(place)
+                found[place] = segment
     return found
 
 

@@ -3,6 +3,7 @@ sequence number (RFC 9293, 3.4.1), or by another cookie."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.join.callers import Called
@@ -21,6 +22,7 @@ class Life:
     that it sent and received, where they were seen."""
 
     __slots__ = (
+        "after",
         "called",
         "changes",
         "cookie",
@@ -41,6 +43,7 @@ class Life:
         self.sightings: list[Sighting] = []
         self.cookie: int | None = None
         self.called: Called | None = None
+        self.after: Life | None = None  # the next that had this tuple
 
     @property
     def began(self) -> float:
@@ -71,9 +74,17 @@ class Life:
         return max(lasts)
 
     @property
-    def address(self) -> Address:
-        """Its own."""
-        return self.local
+    def used_again(self) -> float | None:
+        """When the next socket with this tuple was there: at a listener not before a SYN is answered."""
+        later = self.after
+        while later is not None:
+            if not later.segments:
+                return later.began
+            for segment in later.segments:
+                if segment.flags & SYN and segment.source == later.local:
+                    return segment.t
+            later = later.after
+        return None
 
 
 def lives(place: Place) -> list[Life]:
@@ -89,6 +100,8 @@ def lives(place: Place) -> list[Life]:
     for sighting in place.sightings:
         _seen(place, found, sighting)
     found.sort(key=lambda life: life.began)
+    for before, after in itertools.pairwise(found):
+        before.after = after
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from orchestrator.join.incarnations import Life
-from orchestrator.join.steps import Step
+from orchestrator.join.steps import NO_SIGN, SILENT, Step
 from orchestrator.join.tcp import Machine
 from orchestrator.join.watching import Coverage, Gap
 from orchestrator.model.events import UNKNOWN
@@ -31,7 +31,6 @@ _BY_ACK = {
     ("CLOSING", "TIME_WAIT"),
     ("LAST_ACK", "CLOSE"),
 }
-NO_SIGN = "the last ACK of the handshake came, and nothing shows that it was taken"
 TAMPERED = "what came may have been dropped or held behind the tap, and nothing shows that it was taken"
 NO_BARE = "ACKs without payload were not recorded"
 GIVEN_UP = "nothing was sent again"
@@ -161,8 +160,11 @@ def _end(machine: Machine, steps: list[Step], coverage: Coverage, length: float)
     if last.state in ("ESTABLISHED", "CLOSE_WAIT") and not machine.whole:
         return
     due = machine.out_at + _retry(machine)
+    since = max(machine.out_at, steps[-1].latest)
     if due < length and coverage.watched and coverage.whole(machine.out_at, due):
-        steps.append(Step("CLOSE", max(machine.out_at, steps[-1].latest), due, why=GIVEN_UP))
+        steps.append(Step("CLOSE", since, due, why=GIVEN_UP))
+    elif last.state == "SYN_SENT":
+        steps.append(Step(UNKNOWN, since, since, why=SILENT))
 
 
 def _timed(last: Step, steps: list[Step], machine: Machine, length: float) -> None:

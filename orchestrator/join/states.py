@@ -12,12 +12,13 @@ from orchestrator.join.kernel_words import by_kernel
 from orchestrator.join.packet_states import ByPackets, by_packets
 from orchestrator.join.paths import Claim
 from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR, spans, stays, with_moments, with_others
-from orchestrator.join.steps import Step
-from orchestrator.join.tcp import STUCK, Machine
+from orchestrator.join.steps import SILENT, STUCK, Step
+from orchestrator.join.tcp import Machine
 from orchestrator.join.watching import Coverage, Watching
 from orchestrator.model.events import UNKNOWN, Source, Span
 from orchestrator.model.recording import Look, Recording
 
+USED_AGAIN = "its addresses are another socket's"
 _CLOSED_FROM = {"ESTABLISHED": "FIN_WAIT1", "CLOSE_WAIT": "LAST_ACK", "SYN_SENT": "CLOSE"}
 
 
@@ -71,7 +72,7 @@ class States:
         if life.segments:
             seen = by_packets(life, host.packets, self._length, host.tampered)
         machine = seen.machine if seen is not None else None
-        if seen is not None and not (life.changes or life.sightings or life.called):
+        if seen is not None and not (life.changes or life.sightings or life.called or life.after):
             return EndStates(tuple(spans(seen.steps, host.errors)), machine)
         return EndStates(tuple(self._from_all(life, host, seen)), machine)
 
@@ -85,6 +86,7 @@ class States:
         claims.sort(key=lambda claim: (claim.ended, claim.began, claim.state))
         path = paths.completed(path, claims, self._length)
         _ended(path, claims, life.segments[-1].t if life.segments else float("-inf"))
+        _used_again(path, life)
         paths.narrowed(path, claims)
         found = spans(path, host.errors)
         if told and by_packet:
@@ -101,7 +103,7 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
     closing = next(iter(evidence.closings(called)), None)
     last = path[-1]
     if closing is None:
-        if last.state != UNKNOWN or last.why != STUCK or called.shared or not called.holders:
+        if last.state != UNKNOWN or last.why not in (STUCK, SILENT) or called.shared or not called.holders:
             return []
         return [Claim(length, length, path[-2].state, "call")]
     before = None
@@ -113,10 +115,23 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
     if after is None or before is None:
         return []
     ended = closing.t + closing.duration
-    found = [Claim(closing.t, ended, after, "call", steady=False)]
-    if last.why == STUCK:
+    found = [Claim(closing.t, ended, after, "call", steady=False, causes=True)]
+    if last.why in (STUCK, SILENT):
         found.append(Claim(closing.t, closing.t, before, "call"))
     return found
+
+
+def _used_again(path: list[Step], life: Life) -> None:
+    """Its tuple has a new socket, so this one is gone: a TIME_WAIT was ended by that (tcp_tw_reuse, RFC 9293,
+    3.6.1), anything else before it."""
+    at = life.used_again
+    if at is None or not path or path[-1].state == "CLOSE":
+        return
+    last = path[-1]
+    while path and path[-1].earliest > at:
+        path.pop()
+    earliest = at if last.state == "TIME_WAIT" else min(at, max(life.ended, last.latest))
+    path.append(Step("CLOSE", earliest, at, source=last.source, why=USED_AGAIN))
 
 
 def _ended(path: list[Step], claims: Sequence[Claim], heard: float) -> None:

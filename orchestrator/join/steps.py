@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from orchestrator.model.events import Source
 
+NO_SIGN = "the last ACK of the handshake came, and nothing shows that it was taken"
+STUCK = "data waits, and behind it a FIN would wait too"
+
+SILENT = "it may have been given up since, which no packet shows"
+
 
 class Step:
     """An end has come into a state, between `earliest` and `latest`. `received`: by what it received, which

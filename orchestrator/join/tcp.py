@@ -7,7 +7,7 @@ the tap (netfilter, a full accept queue): a retransmission shows that it was, an
 
 from __future__ import annotations
 
-from orchestrator.join.steps import Step
+from orchestrator.join.steps import STUCK, Step
 from orchestrator.model.events import UNKNOWN
 from orchestrator.model.recording import ACK, FIN, RST, SYN, Segment
 
@@ -15,7 +15,6 @@ _MASK = 0xFFFFFFFF
 _HALF = 0x80000000
 RACE = 0.001  # seconds in which a segment may be on its way out while one comes in that makes it needless
 AT_ONCE = 0.0002  # seconds within which a kernel answers what it answers at once; longer: held behind the tap
-STUCK = "data waits, and behind it a FIN would wait too"
 BURST = 10  # segments that may always be under way without a loss (RFC 6928)
 _UNACKNOWLEDGED = ("FIN_WAIT1", "CLOSING", "LAST_ACK")
 
@@ -317,9 +316,7 @@ class Machine:
             if ack == self.snd_nxt:
                 self._acked_at, self._was_full = at, full
         if self._window and self.snd_una == self.snd_nxt:
-            self.stuck = None
-            if self._hidden is not None and self.fin_out is None:
-                self._nothing_hidden(*self._hidden)
+            self._all_through(at)
         if self.state == "SYN_RECV" and self.iss is not None and behind(self.iss, ack):
             self._go("ESTABLISHED", at, at, received=True)
         if ack == self.fin_out:
@@ -367,12 +364,16 @@ class Machine:
             self._go("TIME_WAIT", max(earliest, self.steps[-1].earliest), latest, received=True)
         self.rcv_nxt = self.fin_in
 
-    def _nothing_hidden(self, earliest: float, latest: float) -> None:
-        """All data is through, and there was no FIN behind it: the other end was the first to close."""
-        self._hidden = None
-        if self.steps[-1].state == UNKNOWN:
-            self.steps.pop()
-            self._go("CLOSE_WAIT", earliest, latest, received=True)
+    def _all_through(self, at: float) -> None:
+        """All data is acknowledged, and more could be sent."""
+        if self.stuck is not None:
+            self._flight_at, self._acked_at, self._was_full = self.stuck, at, True
+            self.stuck = None
+        if self._hidden is not None and self.fin_out is None:
+            if self.steps[-1].state == UNKNOWN:  # no FIN was behind it: the other end was the first to close
+                self.steps.pop()
+                self._go("CLOSE_WAIT", *self._hidden, received=True)
+            self._hidden = None
 
     def wait_unseen(self, steps: list[Step]) -> None:
         """A FIN may have been waiting behind data: since when, is added to these."""
