@@ -95,7 +95,7 @@ def test_a_scenario_is_recorded(lab: Rig) -> None:
     assert {"FIN_WAIT2", "CLOSE_WAIT"} <= {one.state for one in found.sightings}
     assert not found.losses
     assert packets(found).keys() == HOSTS
-    assert [one.why for one in found.watches if one.why] == []
+    assert [one.why for one in found.watches if one.why and one.source == "packet"] == []
 
 
 @real
@@ -188,7 +188,7 @@ def test_a_host_that_is_made_anew_is_watched_again(lab_factory: LabFactory) -> N
         connect(lab, 8342)
         found = recorder.recording()
     assert flags(found, "web", 8342) == mirrored(HANDSHAKE)
-    first, second = (one for one in found.watches if one.host == "web")
+    first, second = (one for one in found.watches if (one.host, one.source) == ("web", "packet"))
     assert first.ended <= second.began < second.ended
 
 
