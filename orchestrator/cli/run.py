@@ -143,7 +143,7 @@ class _Run:
         self._write(str(self.chosen["json_path"] or ""), document)
         if self.chosen["junit_path"]:
             self._write(str(self.chosen["junit_path"]), run_documents.junit_of(record))
-        told.finished(record, keep(record, self.topology, document))  # type: ignore[attr-defined]
+        told.finished(record, keep(record, self.topology, document, runner.recordings))  # type: ignore[attr-defined]
         return record.exit_code
 
     def _check_files(self) -> None:

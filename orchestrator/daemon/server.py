@@ -16,6 +16,7 @@ from orchestrator.agent.files import MAX_ENTRIES
 from orchestrator.daemon import captures, counters, nat, observe, power, traces
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
+from orchestrator.daemon.history import History
 from orchestrator.daemon.hosts import ANSWER_SECONDS, Answers, Host, Hosts, ask_state
 from orchestrator.daemon.incarnations import Incarnations
 from orchestrator.daemon.maker import Made, Maker
@@ -56,6 +57,7 @@ class Server:
         self._making = asyncio.Lock()  # the maker is asked for one thing at a time
         self._observing = asyncio.Lock()  # no host's descriptors are closed while they are read
         self._pauses = Pauses(self._observing)
+        self._history = History(self._observing)
         self._belongings = Belongings(self._pauses)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ops: dict[str, Callable[[ClientRequest], Awaitable[wire.Message | wire.Frame]]] = {
@@ -71,6 +73,7 @@ class Server:
             "snapshot": self._snapshot,
             "counters": self._counters,
             "capture": self._capture,
+            "history": self._follow_history,
             "trace": self._trace,
             "remember": self._remember,
             "down": self._down,
@@ -108,6 +111,7 @@ class Server:
         for host in self._hosts:
             host.link.cut("the lab has ended")
         self._pauses.continue_all()
+        await self._history.close()
         await in_thread(self._maker.close)
 
     async def _hello(self, request: ClientRequest) -> wire.Message:
@@ -168,7 +172,8 @@ class Server:
                 while (one := await made.get()) is not None:
                     try:
                         async with self._observing:
-                            await self._hosts.add(one)
+                            host = await self._hosts.add(one)
+                        self._history.renew(host)
                         ready.put_nowait(one.name)
                     except errors.LabError as error:
                         failures.append(error)
@@ -196,6 +201,7 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
+        self._history.begin(list(self._hosts))
         if (names := request.message.get("names")) is not None:
             text = hosts_file(names)
             await _all(_write(host, "/etc/hosts", text) for host in hosts)
@@ -253,6 +259,8 @@ class Server:
     async def _ask(self, request: ClientRequest) -> wire.Frame:
         """One question, one answer; both in the agent's words."""
         host, op, arguments = self._told(request)
+        if op == "connect":
+            await self._history.begun()
         if op == "start" and not arguments.get("argv"):
             arguments["argv"] = list(host.made.start.argv)
             if not arguments["argv"]:
@@ -327,6 +335,9 @@ class Server:
     async def _capture(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))
         return await captures.capture(request, hosts, self._observing)
+
+    async def _follow_history(self, request: ClientRequest) -> wire.Message:
+        return await self._history.follow(request, self._hosts.some(request.message.get("hosts")))
 
     async def _trace(self, request: ClientRequest) -> wire.Message:
         return await traces.trace(request, self._hosts)

@@ -29,6 +29,7 @@ from orchestrator.scenarios.timing import Look
 
 if TYPE_CHECKING:
     from orchestrator.requests import Requests
+    from orchestrator.scenarios.recorder import Recorder
     from orchestrator.wire import Channel
 
 PAUSE = 0.003  # seconds between two looks
@@ -41,10 +42,17 @@ class Observer:
     """Looks of one performance. `channel` is for looks alone; `requests` are those of the steps."""
 
     def __init__(
-        self, channel: Channel, requests: Requests, plan: Plan, ledger: Ledger, logs: LogFollower
+        self,
+        channel: Channel,
+        requests: Requests,
+        plan: Plan,
+        ledger: Ledger,
+        *,
+        logs: LogFollower,
+        recorder: Recorder,
     ) -> None:
         self._channel, self._requests, self._plan = channel, requests, plan
-        self._ledger, self._logs = ledger, logs
+        self._ledger, self._logs, self._recorder = ledger, logs, recorder
         self._lock = threading.Lock()
         self._translating = any(host.nat for host in plan.hosts)
         self._before: Joined | None = None
@@ -127,6 +135,7 @@ class Observer:
             seen = observe.take(self._channel, holders=holders, quick=True)
             joined = join(seen.tables, self._plan)
             records = looks.remember(joined)
+            self._recorder.saw(seen.tables, joined)
         if records:
             self._channel.call("remember", records)
         return joined, seen

@@ -37,6 +37,7 @@ from orchestrator.scenarios.ledger import Ledger
 from orchestrator.scenarios.observation import Judgement, Observation, StepResult
 from orchestrator.scenarios.observer import PAUSE, Observer
 from orchestrator.scenarios.programs import Program, numbered
+from orchestrator.scenarios.recorder import Recorder
 from orchestrator.scenarios.timing import Look
 
 MOST_CALLS = 10  # calls of one step that are recorded one by one
@@ -62,6 +63,7 @@ class Stage:
     ledger: Ledger
     observer: Observer
     heartbeat: Heartbeat
+    recorder: Recorder
     audience: Audience
     began: float
     watch: bool = False
@@ -73,8 +75,16 @@ class Performer:
     def __init__(self, stage: Stage) -> None:
         self._requests, self._ledger = stage.requests, stage.ledger
         self._observer, self._heartbeat = stage.observer, stage.heartbeat
+        self._recorder = stage.recorder
         self.stop = threading.Event()  # nothing new is begun, what waits ends
-        self._calls = Calls(stage.requests, stage.resolve, stage.ledger, stage.heartbeat, self.stop)
+        self._calls = Calls(
+            stage.requests,
+            stage.resolve,
+            stage.ledger,
+            heartbeat=stage.heartbeat,
+            recorder=stage.recorder,
+            stop=self.stop,
+        )
         self._audience, self._began, self._watch = stage.audience, stage.began, stage.watch
         self._telling = threading.RLock()
         self._running: dict[tuple[str, str], UnderWay | Program] = {}
@@ -107,6 +117,7 @@ class Performer:
             case Wait():
                 self._wait(step)
             case Note():
+                self._recorder.note(step.words)
                 with self._telling:
                     self._audience.noted(step)
             case Parallel():
@@ -220,6 +231,7 @@ class Performer:
             raise StepFailed("ended")
         self._take_program(program)
         code = program.code
+        self._recorder.exited(made.host, made.text, program.ended, code)
         self._ledger.did(made.host, f"{made.text}: exit {code}")
         record = StepRecord(
             **self._about(step, program.began),
@@ -320,6 +332,7 @@ class Performer:
                 elif step.program == RUN_PROGRAM:
                     self.ended_programs.add(step.host)
         self._ledger.did(step.host, step.text)
+        self._recorder.intervened(step.host, type(step).__name__.lower(), step.text, began)
         duration = time.monotonic() - began
         self._record(step, StepRecord(**self._about(step, began), duration=duration))
 
