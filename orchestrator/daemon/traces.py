@@ -38,7 +38,9 @@ class Trace:
         self._request, self._hosts = request, hosts
         self._tracer: Tracer | None = None
         self._cookies: dict[Host, int] = {}  # of their network namespaces
-        self._lost: dict[int, int] = {}  # records, by the network namespace's cookie
+        self._lost: dict[
+            int, int
+        ] = {}  # records, by the network namespace's cookie; 0: it is not known whose
         self._said: list[wire.Message] = []
         self._marks: list[wire.Message] = []
         self._over = False
@@ -84,7 +86,8 @@ class Trace:
         if cookie is None:
             return
         if self._tracer is not None:
-            self._count(host.name, cookie, self._tracer.unwatch(cookie))
+            with contextlib.suppress(OSError):
+                self._count(host.name, cookie, self._tracer.unwatch(cookie))
         self._say({"went": host.name, "netns": cookie})
 
     def _open(self) -> wire.Message:
@@ -138,6 +141,7 @@ class Trace:
             lost, names = tracer.lost(), {cookie: host.name for host, cookie in self._cookies.items()}
             for cookie, count in lost.items():
                 self._count(names[cookie], cookie, count)
+            self._count(None, 0, tracer.not_run())
             await self._tell()
 
     async def _tell(self) -> None:
@@ -145,7 +149,7 @@ class Trace:
         for about in said:
             await self._request.part(about)
 
-    def _count(self, name: str, cookie: int, lost: int) -> None:
+    def _count(self, name: str | None, cookie: int, lost: int) -> None:
         if lost > self._lost.get(cookie, 0):
             self._say({"host": name, "lost": lost - self._lost.get(cookie, 0)})
             self._lost[cookie] = lost

@@ -4,6 +4,7 @@ sequence number (RFC 9293, 3.4.1), or by another cookie."""
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.join.callers import Called
@@ -96,6 +97,8 @@ def lives(place: Place) -> list[Life]:
     """The sockets that had this tuple, in order."""
     found = _Split(place).run(place.segments)
     for words in _sockets(place.changes):
+        if _in_vain(words, place.segments):
+            continue
         life = _near(found, words[0].t, words[-1].t, SLACK)
         if life is None or life.changes:
             life = Life(place)
@@ -185,6 +188,17 @@ def _sockets(changes: Sequence[Change]) -> Iterator[list[Change]]:
         else:
             words.append(change)
     return iter(found)
+
+
+def _in_vain(words: Sequence[Change], segments: Sequence[Segment]) -> bool:
+    """Whether connect(2) failed before a SYN was sent, as where another socket has this tuple: it was in
+    SYN_SENT for the length of a look into the hash table (net/ipv4/tcp_ipv4.c, tcp_v4_connect)."""
+    states = [(word.old, word.new) for word in words if word.kind == "state"]
+    if states != [("CLOSE", "SYN_SENT"), ("SYN_SENT", "CLOSE")]:
+        return False
+    began, ended = words[0].t, words[-1].t
+    at = bisect_left(segments, began, key=lambda one: one.t)
+    return ended - began < SLACK and not (at < len(segments) and segments[at].t <= ended)
 
 
 def _socket_of(found: list[list[Change]], change: Change) -> list[Change] | None:

@@ -320,12 +320,22 @@ class Machine:
         if self.state == "SYN_RECV" and self.iss is not None and behind(self.iss, ack):
             self._go("ESTABLISHED", at, at, received=True)
         if ack == self.fin_out:
-            if self.state == "FIN_WAIT1":
-                self._go("FIN_WAIT2", at, at, received=True)
-            elif self.state == "CLOSING":
-                self._go("TIME_WAIT", at, at, received=True)
-            elif self.state == "LAST_ACK":
-                self._go("CLOSE", at, at, received=True)
+            self._fin_acknowledged(at)
+
+    def _fin_acknowledged(self, at: float) -> None:
+        """Its own. The other end's, if that came first and could not be taken yet, is taken first."""
+        if (
+            self.state == "FIN_WAIT1"
+            and self.fin_in is not None
+            and self.rcv_nxt == (self.fin_in - 1) & _MASK
+        ):
+            self._take_fin(self._fin_in_at, at)
+        if self.state == "FIN_WAIT1":
+            self._go("FIN_WAIT2", at, at, received=True)
+        elif self.state == "CLOSING":
+            self._go("TIME_WAIT", at, at, received=True)
+        elif self.state == "LAST_ACK":
+            self._go("CLOSE", at, at, received=True)
 
     def _take_window(self, segment: Segment) -> None:
         """The scale is not in the headers: what was offered first, and what is now, tell it about."""

@@ -122,7 +122,7 @@ class Traces:
             self._end("the daemon said no more")
         except LabError as error:
             self._end(error.message)
-        except (OSError, ValueError) as error:  # closed by `close`
+        except (OSError, ValueError, KeyError, TypeError) as error:  # among them: closed by `close`
             self._end(f"{type(error).__name__}: {error}")
 
     def _take(self, part: Mapping[str, Any], data: bytes) -> None:
@@ -162,7 +162,7 @@ class OwnTracer:
     def __init__(self, tracer: Tracer, traced: Traced, lock: threading.Lock) -> None:
         self._tracer, self._traced, self._lock = tracer, traced, lock
         self._names: dict[int, str] = {}
-        self._lost: dict[int, int] = {}
+        self._lost: dict[int, int] = {}  # 0: it is not known whose
         self._ending, self._end = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="tracer", daemon=True)
         self._thread.start()
@@ -177,7 +177,8 @@ class OwnTracer:
             self._names[part["netns"]] = str(part["came"])
         elif "went" in part:
             self._drain(thorough=True)
-            self._tracer.unwatch(part["netns"])
+            with contextlib.suppress(OSError):
+                self._tracer.unwatch(part["netns"])
         elif "mark" in part:
             at = time.monotonic_ns()
             self._drain(thorough=True)
@@ -214,8 +215,8 @@ class OwnTracer:
             self._traced.take({"records": len(taken)}, taken)
         if thorough or ring.was_full:
             ring.was_full = False
-            for cookie, count in self._tracer.lost().items():
-                if lost := count - self._lost.get(cookie, 0):
+            for cookie, count in {**self._tracer.lost(), 0: self._tracer.not_run()}.items():
+                if (lost := count - self._lost.get(cookie, 0)) > 0:
                     self._lost[cookie] = count
-                    about = {"host": self._names[cookie], "lost": lost, "at": time.monotonic_ns()}
+                    about = {"host": self._names.get(cookie), "lost": lost, "at": time.monotonic_ns()}
                     self._traced.take(about)
