@@ -5,13 +5,13 @@ what was lost. Pure; used by one thread at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from orchestrator.errors import ObservationError
 from orchestrator.join.traces import SLOT, Changes
-from orchestrator.model.recording import Change, Loss, Watch
+from orchestrator.model.recording import Change, Loss, Stage, Watch
 
 MOST = 1_000_000  # records; what comes then is counted as lost
 ERROR = 2e-6  # seconds: the kernel calls a tracepoint within the change itself
@@ -23,6 +23,16 @@ class _Host(msgspec.Struct, kw_only=True):
     name: str
     began: int
     ended: int | None = None
+
+
+class _Lost(NamedTuple):
+    """Records that nobody has; times as in _Host."""
+
+    stage: Stage
+    host: str | None
+    records: int
+    began: int
+    ended: int
 
 
 class Traced:
@@ -39,7 +49,7 @@ class Traced:
         self._missing = ""  # tracepoints
         self._raw: list[bytes] = []
         self._count = 0  # of records
-        self._losses: list[Loss] = []
+        self._lost: list[_Lost] = []
         self._known: int | None = None  # until then all has come in, and what was lost is known
         self._beyond = 0
         self._beyond_since: int | None = None
@@ -71,7 +81,7 @@ class Traced:
             if (one := self._hosts.get(part["netns"])) and one.ended is None:
                 one.ended = int(part["at"])
         elif "lost" in part:
-            self._lose(str(part["host"]), int(part["lost"]), int(part["at"]))
+            self._lose(part)
         elif "mark" in part:
             self._known = max(self._known or 0, int(part["at"]))
 
@@ -96,10 +106,9 @@ class Traced:
             self._count += len(data) // SLOT
             self._raw.append(data)
 
-    def _lose(self, host: str, count: int, at: int) -> None:
-        began, ended = self._time(self._known or at), self._time(at)
-        loss = Loss(source="tracepoint", stage="ring", host=host, count=count, began=began, ended=ended)
-        self._losses.append(loss)
+    def _lose(self, part: Mapping[str, Any]) -> None:
+        host = None if part["host"] is None else str(part["host"])
+        self._lost.append(_Lost("ring", host, int(part["lost"]), int(part["since"]), int(part["at"])))
 
     def _time(self, at: int) -> float:
         """Seconds of the recording, of a moment of the daemon's computer."""
@@ -114,11 +123,20 @@ class Traced:
 
     def losses(self) -> tuple[Loss, ...]:
         """All that is known to be missing."""
-        if not self._beyond:
-            return tuple(self._losses)
-        began, ended = (self._time(at or 0) for at in (self._beyond_since, self._known))
-        loss = Loss(source="tracepoint", stage="bound", count=self._beyond, began=began, ended=ended)
-        return (*self._losses, loss)
+        lost = list(self._lost)
+        if self._beyond and self._known is not None:
+            lost.append(_Lost("bound", None, self._beyond, self._beyond_since or self._known, self._known))
+        return tuple(
+            Loss(
+                source="tracepoint",
+                stage=one.stage,
+                host=one.host,
+                count=one.records,
+                began=self._time(one.began),
+                ended=self._time(one.ended),
+            )
+            for one in lost
+        )
 
     def watches(self, hosts: Iterable[str]) -> Iterator[Watch]:
         """From when until when each network namespace was watched; and why others of these hosts were not."""
