@@ -278,6 +278,8 @@ class Server:
     async def _power_off(self, request: ClientRequest) -> wire.Message:
         host = self._hosts.get(request.message.get("host"))
         async with self._observing:
+            for one in self._hosts.followers:  # what its kernel does from now on no such computer would
+                one.went(host)
             await power.cut(host)
             self._pauses.forget(host)
         return {}
