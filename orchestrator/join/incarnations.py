@@ -193,7 +193,9 @@ def _sockets(changes: Sequence[Change]) -> Iterator[list[Change]]:
 
 def _socket_of(found: list[list[Change]], change: Change) -> list[Change] | None:
     if (change.old, change.new) in _BEGINNINGS:
-        return None
+        request = found[-1] if found else []
+        only_sent = all(word.kind == "retransmit-synack" for word in request)
+        return request if request and only_sent and change.old == "LISTEN" else None
     for words in reversed(found):
         if change.cookie is None or words[0].cookie in (None, change.cookie):
             return words
