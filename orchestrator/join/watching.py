@@ -41,7 +41,8 @@ class Coverage(NamedTuple):
 
 def horizon(recording: Recording) -> float:
     """Until when a recording says something: sources may be some time behind its end."""
-    heard = [watch.ended for watch in recording.watches if watch.source in ("packet", "tracepoint")]
+    sources = ("packet", "tracepoint")
+    heard = [one.ended for one in recording.watches if one.source in sources and not one.why]
     return min(recording.length, max(heard)) if heard and max(heard) > 0 else recording.length
 
 
