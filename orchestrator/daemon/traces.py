@@ -41,6 +41,7 @@ class Trace:
         self._lost: dict[
             int, int
         ] = {}  # records, by the network namespace's cookie; 0: it is not known whose
+        self._checked = time.monotonic_ns()  # what was lost until then is known
         self._said: list[wire.Message] = []
         self._marks: list[wire.Message] = []
         self._over = False
@@ -132,17 +133,19 @@ class Trace:
             await self._request.part(mark)
 
     async def _drain(self, tracer: Tracer, *, thorough: bool) -> None:
+        now = time.monotonic_ns()
         ring, left = tracer.ring, tracer.ring.fill
         while left > 0 and (taken := ring.take()):
             left -= len(taken)
             await self._request.part({"records": len(taken)}, taken)
         if thorough or ring.was_full:
             ring.was_full = False
-            lost, names = tracer.lost(), {cookie: host.name for host, cookie in self._cookies.items()}
-            for cookie, count in lost.items():
+            names = {cookie: host.name for host, cookie in self._cookies.items()}
+            for cookie, count in tracer.lost().items():
                 self._count(names[cookie], cookie, count)
-            self._count(None, 0, tracer.not_run())
-            await self._tell()
+        self._count(None, 0, tracer.not_run())
+        self._checked = now
+        await self._tell()
 
     async def _tell(self) -> None:
         said, self._said = self._said, []
@@ -151,7 +154,8 @@ class Trace:
 
     def _count(self, name: str | None, cookie: int, lost: int) -> None:
         if lost > self._lost.get(cookie, 0):
-            self._say({"host": name, "lost": lost - self._lost.get(cookie, 0)})
+            about = {"host": name, "lost": lost - self._lost.get(cookie, 0), "since": self._checked}
+            self._say(about)
             self._lost[cookie] = lost
 
 

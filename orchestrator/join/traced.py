@@ -30,7 +30,7 @@ class _Lost(NamedTuple):
 
     stage: Stage
     host: str | None
-    count: int
+    records: int
     began: int
     ended: int
 
@@ -81,7 +81,7 @@ class Traced:
             if (one := self._hosts.get(part["netns"])) and one.ended is None:
                 one.ended = int(part["at"])
         elif "lost" in part:
-            self._lose(part["host"] and str(part["host"]), int(part["lost"]), int(part["at"]))
+            self._lose(part)
         elif "mark" in part:
             self._known = max(self._known or 0, int(part["at"]))
 
@@ -106,8 +106,9 @@ class Traced:
             self._count += len(data) // SLOT
             self._raw.append(data)
 
-    def _lose(self, host: str | None, count: int, at: int) -> None:
-        self._lost.append(_Lost("ring", host, count, at if self._known is None else self._known, at))
+    def _lose(self, part: Mapping[str, Any]) -> None:
+        host = None if part["host"] is None else str(part["host"])
+        self._lost.append(_Lost("ring", host, int(part["lost"]), int(part["since"]), int(part["at"])))
 
     def _time(self, at: int) -> float:
         """Seconds of the recording, of a moment of the daemon's computer."""
@@ -130,7 +131,7 @@ class Traced:
                 source="tracepoint",
                 stage=one.stage,
                 host=one.host,
-                count=one.count,
+                count=one.records,
                 began=self._time(one.began),
                 ended=self._time(one.ended),
             )

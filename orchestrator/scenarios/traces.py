@@ -163,6 +163,7 @@ class OwnTracer:
         self._tracer, self._traced, self._lock = tracer, traced, lock
         self._names: dict[int, str] = {}
         self._lost: dict[int, int] = {}  # 0: it is not known whose
+        self._checked = time.monotonic_ns()  # what was lost until then is known
         self._ending, self._end = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="tracer", daemon=True)
         self._thread.start()
@@ -209,14 +210,20 @@ class OwnTracer:
                 return
 
     def _drain(self, *, thorough: bool = False) -> None:
+        now = time.monotonic_ns()
         ring, left = self._tracer.ring, self._tracer.ring.fill
         while left > 0 and (taken := ring.take()):
             left -= len(taken)
             self._traced.take({"records": len(taken)}, taken)
         if thorough or ring.was_full:
             ring.was_full = False
-            for cookie, count in {**self._tracer.lost(), 0: self._tracer.not_run()}.items():
-                if (lost := count - self._lost.get(cookie, 0)) > 0:
-                    self._lost[cookie] = count
-                    about = {"host": self._names.get(cookie), "lost": lost, "at": time.monotonic_ns()}
-                    self._traced.take(about)
+            for cookie, count in self._tracer.lost().items():
+                self._count(cookie, count)
+        self._count(0, self._tracer.not_run())
+        self._checked = now
+
+    def _count(self, cookie: int, lost: int) -> None:
+        if lost > self._lost.get(cookie, 0):
+            about = {"host": self._names.get(cookie), "lost": lost - self._lost.get(cookie, 0)}
+            self._traced.take({**about, "since": self._checked, "at": time.monotonic_ns()})
+            self._lost[cookie] = lost

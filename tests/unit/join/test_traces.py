@@ -168,9 +168,9 @@ def test_a_tracepoint_that_is_missing() -> None:
 
 def test_losses_and_another_clock() -> None:
     one = started()
-    one.take({"mark": 1, "at": 102_000_000_000})
-    one.take({"lost": 3, "host": "alice", "at": 103_000_000_000})
-    one.take({"lost": 2, "host": None, "at": 103_000_000_000})
+    when = {"since": 102_000_000_000, "at": 103_000_000_000}
+    one.take({"lost": 3, "host": "alice", **when})
+    one.take({"lost": 2, "host": None, **when})
     one.shift = 1_000_000_000
     first, second = one.losses()
     assert (first.host, first.count, second.host, second.count) == ("alice", 3, None, 2)
@@ -191,7 +191,7 @@ def test_no_more_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    "part", [{"came": "alice"}, {"mark": 1}, {"lost": "x", "host": "a", "at": 1}, {"went": "x"}]
+    "part", [{"came": "alice"}, {"mark": 1}, {"lost": "x", "host": "a", "since": 0, "at": 1}, {"went": "x"}]
 )
 def test_parts_that_cannot_be_read(part: dict[str, Any]) -> None:
     with pytest.raises(ObservationError):
