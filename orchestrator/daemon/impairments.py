@@ -19,7 +19,7 @@ from orchestrator.daemon import verifying
 from orchestrator.daemon.cut_rules import Keys, interface_key, neighbour_key
 from orchestrator.daemon.delays import Delays
 from orchestrator.daemon.hosts import Hosts
-from orchestrator.daemon.in_force import RENEW, InForce, Queued
+from orchestrator.daemon.in_force import BESIDE, RENEW, InForce, Queued
 from orchestrator.daemon.probes import Way
 from orchestrator.daemon.rooms import Rooms
 from orchestrator.daemon.threads import in_thread, shielded
@@ -329,15 +329,19 @@ class Impairments:
                 known[way] = next(n for n in itertools.count(FIRST_QUEUE) if n not in known.values())
         for way in [way for way in known if way not in ways]:
             del known[way]
-        queued = []
+        queued, own = [], self._rooms.addresses(name)
         for way, crossed in ways.items():
             until = last_of(ends, crossed)
             index = room.interface(way[1])
             mac = self._rooms.mac(*way) if way[0] else ""
             queued.append((Queued(known[way], index, mac), until))
         if ways:
-            numbers = {str(known[way]): [_line(p) for p in crossed] for way, crossed in ways.items()}
-            delays.ask("queues", host=name, queues=numbers)
+            numbers = {
+                str(known[way] + beside): [_line(p) for p in crossed]
+                for way, crossed in ways.items()
+                for beside in (0, BESIDE)
+            }
+            delays.ask("queues", host=name, queues=numbers, beside=FIRST_QUEUE + BESIDE, own=own)
         room.queue(queued)
         if not ways:
             delays.ask("queues", host=name, queues={})
