@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from orchestrator import errors
+from orchestrator.daemon import within
 
-STOP_SECONDS = 3.0  # until not one process runs; one that forks faster than it can be stopped is given up
+STOP_SECONDS = 3.0  # until not one process runs
 KILL_SECONDS = 10.0
 _MOMENT = 0.001  # seconds: a signal is taken when its process is next scheduled
 _AT_REST = frozenset("TtZX")  # proc_pid_stat(5): stopped, traced, dead
+_ENDED = frozenset("ZX")
 _WAITS = frozenset(
     "D"
 )  # in the kernel, and will stop before it comes back from there (a vfork(2) for its child)
@@ -50,12 +52,17 @@ def namespace_of(proc: int, name: str) -> int:
 def stop_all(proc: int, name: str, stopped: dict[Process, None]) -> None:
     """Stop every process of a host (see `namespace_of`); returns when none runs.
 
-    `stopped` takes those that ran. Raises EngineError, with all of them continued, when that cannot be had
-    within STOP_SECONDS.
+    All but the first are told at once, from among them: a fork(2) that finds a signal waiting begins again
+    after it (kernel/fork.c), so none is born in between, however fast they fork. `stopped` takes those that
+    ran. Raises EngineError, with all of them continued, when that cannot be had within STOP_SECONDS.
     """
     deadline = time.monotonic() + STOP_SECONDS
+    before: set[Process] | None = None  # what somebody else has stopped is not ours to continue
     while True:
         members = list(_members(namespace_of(proc, name)))
+        if before is None:
+            before = {one for one, states in members if not _moves(states, False) or _is_being_stopped(one)}
+        stopped.update((one, None) for one, states in members if one not in before and not states <= _ENDED)
         moving = [one for one, states in members if _moves(states, one in stopped)]
         if not moving and _inside(proc) == _inside(proc) == len(members):
             return
@@ -63,12 +70,27 @@ def stop_all(proc: int, name: str, stopped: dict[Process, None]) -> None:
             continue_all(stopped)
             raise errors.EngineError(
                 f"host {name} does not come to rest: {len(moving) or 'some'} of its processes still run",
-                "what forks faster than it can be stopped cannot be paused",
+                "`lab exec` shows them with `ps`; a process that traces another may hold it",
             )
-        for one in moving:
-            if (one in stopped or not _is_being_stopped(one)) and _send(one, signal.SIGSTOP):
-                stopped[one] = None
+        _stop_most(proc, name, stopped)
+        for one in moving:  # the first process, which no signal to all of a namespace reaches
+            if one in stopped:
+                _send(one, signal.SIGSTOP)
         time.sleep(_MOMENT)
+
+
+def _stop_most(proc: int, name: str, stopped: dict[Process, None]) -> None:
+    try:
+        within.pids(proc, _stop_others)
+    except ProcessLookupError:
+        return  # there is none but the first: kill(2)
+    except OSError as error:
+        continue_all(stopped)
+        raise errors.EngineError(f"host {name} cannot be stopped: {os.strerror(error.errno or 0)}") from error
+
+
+def _stop_others() -> None:
+    os.kill(-1, signal.SIGSTOP)
 
 
 def continue_all(processes: Iterable[Process]) -> int:

@@ -1,4 +1,6 @@
-"""Work inside a host's network namespace, done by a thread that enters it and then ends (setns(2))."""
+"""Work inside a host's namespaces: in its network one by a thread that enters it and then ends (setns(2)), in
+its pid one by a child, for a process is in the pid namespace that it was born in (pid_namespaces(7)).
+"""
 
 from __future__ import annotations
 
@@ -34,3 +36,41 @@ def network(proc: int, work: Callable[[], T]) -> T:
     if failures:
         raise failures[0]
     return results[0]
+
+
+def pids(proc: int, work: Callable[[], None]) -> None:
+    """Have `work` done by a process among those of the host whose first process's /proc/PID is `proc`. It may
+    make system calls only: other threads' locks may be held where it begins. Raises OSError, its own too.
+    """
+    namespace = os.open("ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    try:
+        between = os.fork()
+        if not between:
+            os._exit(_status_of(lambda: _enter(namespace, work)))
+        status = os.waitstatus_to_exitcode(os.waitpid(between, 0)[1])
+    finally:
+        os.close(namespace)
+    if status:
+        raise OSError(abs(status), os.strerror(abs(status)))
+
+
+def _enter(namespace: int, work: Callable[[], None]) -> None:
+    """Only children of who has entered are in it."""
+    sysc.setns(namespace, sysc.NEWPID)
+    child = os.fork()
+    if not child:
+        os._exit(_status_of(work))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        raise OSError(abs(status), "")
+
+
+def _status_of(work: Callable[[], None]) -> int:
+    """0, or the number of the error that ended it."""
+    try:
+        work()
+    except OSError as error:
+        return error.errno or 255
+    except BaseException:
+        return 255
+    return 0

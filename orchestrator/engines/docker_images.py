@@ -268,5 +268,5 @@ def _bootstrap(docker: Docker, progress: Progress, reason: str) -> None:
 
 def _bootstrap_command() -> list[str]:
     drop = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _DROPPED]
-    mirror = os.environ.get("LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-    return ["mmdebstrap", "--quiet", "--variant=minbase", *drop, SUITE, "-", mirror]
+    mirror = os.environ.get("LAB_DEBIAN_MIRROR", "")  # none: mmdebstrap(1)'s own choice
+    return ["mmdebstrap", "--quiet", "--variant=minbase", *drop, SUITE, "-", *([mirror] if mirror else [])]

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -31,9 +32,14 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+            preexec_fn=self._begin,  # noqa: PLW1509
         )
         self.seen = ""
+
+    def _begin(self) -> None:
+        """As a terminal's shell starts a command: also where whoever runs the tests ignores hangups."""
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -24,7 +24,8 @@ def plan(
     return make_plan(lab(text), KEY, engine, running, taken)
 
 
-SUBNETS = ("10.7.0.0/28", "10.7.0.16/28", "10.20.1.0/24", "192.168.9.0/27")
+# Each has room for all hosts and routers that a topology may have here.
+SUBNETS = ("10.7.0.0/27", "10.7.0.32/27", "10.20.1.0/24", "192.168.9.0/27")
 SUBNETS6 = (None, "auto", "fd07::/64")
 
 
