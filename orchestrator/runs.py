@@ -6,13 +6,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fnmatch
+import itertools
 import os
 import platform
+import re
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -20,7 +23,9 @@ import orchestrator
 from orchestrator import bringup
 from orchestrator.engines.base import Progress
 from orchestrator.errors import LabError, UsageError
+from orchestrator.join import recordings
 from orchestrator.lab import Lab, quiet
+from orchestrator.model.recording import Recording
 from orchestrator.model.runs import RunRecord, ScenarioRecord, worst
 from orchestrator.model.steps import Scenario
 from orchestrator.model.topology import Topology
@@ -29,6 +34,9 @@ from orchestrator.scenarios.run import Audience, Done, run_scenario
 
 KEPT = 50  # runs of one lab whose folders stay
 DOCUMENT = "run.json"
+SUFFIX = ".recording"
+MOST_RECORDED = 64 << 20  # bytes of a run's recordings
+LEAST_RECORDED = 64 << 10  # bytes; with less room a recording is not begun
 
 
 def choose(scenarios: Sequence[Scenario], wanted: Sequence[str]) -> list[Scenario]:
@@ -55,19 +63,32 @@ def _matches(scenario: Scenario, name: str) -> bool:
 class Runner:
     """Runs scenarios on one lab. Only one runner at a time is at work on a lab."""
 
-    def __init__(self, lab: Lab, audience: Audience, *, watch: bool = False, say: Progress = quiet) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        audience: Audience,
+        *,
+        watch: bool = False,
+        say: Progress = quiet,
+        recorded: Callable[[ScenarioRecord, Recording], None] | None = None,
+    ) -> None:
+        """`recorded`: is told what was recorded of each scenario that nobody has interrupted."""
         self.lab, self.audience, self.watch, self.say = lab, audience, watch, say
+        self._tell = recorded
         self.began = time.monotonic()
         self.records: list[ScenarioRecord] = []
+        self.recordings: dict[str, bytes] = {}  # by the name of the file that each is to have
 
     def run(self, scenario: Scenario) -> ScenarioRecord:
         """One scenario; the lab is as before when this returns. Ctrl-C is raised again when it is."""
         with locked(performance_of(self.lab.key.name), self.say):
             done = self._done(scenario)
-            record = self._mended(done)
+            record = self._recorded(self._mended(done), done.recording)
         self.records.append(record)
         if done.interrupted is not None:
             raise done.interrupted
+        if self._tell is not None and done.recording is not None:
+            self._tell(record, done.recording)
         return record
 
     def _done(self, scenario: Scenario) -> Done:
@@ -105,6 +126,23 @@ class Runner:
             return msgspec.structs.replace(done.record, problem=done.record.problem or problem)
         return done.record
 
+    def _recorded(self, record: ScenarioRecord, recording: Recording | None) -> ScenarioRecord:
+        """With its recording kept, as far as there is room for it."""
+        room = MOST_RECORDED - sum(map(len, self.recordings.values()))
+        if recording is None or room < LEAST_RECORDED:
+            return record
+        name = self._unused(re.sub(r"[^A-Za-z0-9._=-]+", "-", record.label).strip("-.") or "scenario")
+        self.recordings[name] = recordings.encode(recording, room)
+        return msgspec.structs.replace(record, recording=name)
+
+    def _unused(self, stem: str) -> str:
+        """A name for a file, which no scenario that was run before has."""
+        for number in itertools.count(1):
+            name = f"{stem[:100]}{f'-{number}' if number > 1 else ''}{SUFFIX}"
+            if name not in self.recordings:
+                return name
+        raise AssertionError("numbers do not end")
+
     def record(self) -> RunRecord:
         """All that was run so far."""
         return RunRecord(
@@ -141,15 +179,19 @@ def environment() -> dict[str, str]:
     }
 
 
-def keep(record: RunRecord, topology: Topology, document: str) -> Path:
-    """A folder for the run: its document and the lab file. The oldest runs of the lab go. Raises UsageError
-    where the folder cannot be written."""
+def keep(
+    record: RunRecord, topology: Topology, document: str, recorded: Mapping[str, bytes] = MappingProxyType({})
+) -> Path:
+    """A folder for the run: its document, the lab file, and recordings by their files' names. The oldest runs
+    of the lab go. Raises UsageError where the folder cannot be written."""
     base = state_folder() / "runs" / record.lab
     folder = base / datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # sorted by name they are sorted by age
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
         (folder / DOCUMENT).write_text(document, encoding="utf-8")
+        for name, data in recorded.items():
+            (folder / name).write_bytes(data)
         with contextlib.suppress(
             OSError
         ):  # read once already; gone or changed by now is no failure of the run

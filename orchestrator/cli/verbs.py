@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "status": "The labs that run, or the hosts of one of them.",
     "conns": "Both ends of every connection as one row.",
     "run": "Run scenarios: sockets step by step, with verdicts on both ends.",
+    "report": "Tell a run again: steps, verdicts, and ladders of its connections.",
     "agent": "A prompt: type steps of a host, see both ends change.",
     "exec": "Run a command in a host.",
     "shell": "Open a shell in a host.",
@@ -36,7 +37,7 @@ VERBS: dict[str, str] = {
     "completion": "Print a script that completes `lab` in your shell.",
 }
 # Verbs of a later day: they are answered, and not offered.
-UNBUILT = ("explain", "report", "diff", "machines")
+UNBUILT = ("explain", "diff", "machines")
 
 
 class Verbs(click.Group):

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator import errors, wire
 from orchestrator.agent.requests import WINDOW
@@ -331,11 +331,19 @@ class Host:
             self.made.diag.close()
 
 
+class HostsFollower(Protocol):
+    """Who is told at once which hosts there are; neither function may raise."""
+
+    def came(self, host: Host) -> None: ...
+    def went(self, host: Host) -> None: ...
+
+
 class Hosts:
     """All hosts by name."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Host] = {}
+        self.followers: set[HostsFollower] = set()
 
     def __iter__(self) -> Iterator[Host]:
         return iter(list(self._by_name.values()))
@@ -356,6 +364,8 @@ class Hosts:
             raise errors.EngineError(f"host {made.name} ended as soon as it was made") from error
         self.pop(made.name)
         self._by_name[made.name] = host
+        for one in self.followers:
+            one.came(host)
         return host
 
     def get(self, name: object) -> Host:
@@ -372,4 +382,6 @@ class Hosts:
     def pop(self, name: str) -> None:
         """Forget and close a host, if it is there."""
         if host := self._by_name.pop(name, None):
+            for one in self.followers:
+                one.went(host)
             host.close()

@@ -63,6 +63,28 @@ def program(told: Mapping[str, Any] | None, snap: int, *, loopback: bool) -> byt
     return assemble([*lines, _label("drop"), _Line(_RETURN, 0), _label("keep"), _Line(_RETURN, snap)])
 
 
+def tcp_headers(snap: int, *, loopback: bool) -> bytes:
+    """The program that keeps the first `snap` bytes of each TCP segment (of fragments, the first's). What has
+    a header of IPv6 between the two is not TCP to it."""
+    lines = _once() if loopback else []
+    lines += _kinds(
+        {
+            _IPV4: [
+                _Line(_LOAD_BYTE, _PLACES[_IPV4][0]),
+                *_when(_TCP, "tcp"),
+                _Line(_JUMP, yes="drop"),
+                _label("tcp"),
+                _Line(_LOAD_HALF, 20),
+                *_when(_FRAGMENT, "drop", _JUMP_SET),
+                _Line(_JUMP, yes="keep"),
+            ],
+            _IPV6: [_Line(_LOAD_BYTE, _PLACES[_IPV6][0]), *_when(_TCP, "keep"), _Line(_JUMP, yes="drop")],
+        },
+        arp=False,
+    )
+    return assemble([*lines, _label("drop"), _Line(_RETURN, 0), _label("keep"), _Line(_RETURN, snap)])
+
+
 def nothing() -> bytes:
     """The program that keeps no packet."""
     return assemble([_Line(_RETURN, 0)])

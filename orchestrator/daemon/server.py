@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import errors, wire
-from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import captures, counters, nat, observe, power
+from orchestrator.daemon import captures, counters, folders, nat, observe, power, traces
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
+from orchestrator.daemon.history import History
 from orchestrator.daemon.hosts import ANSWER_SECONDS, Answers, Host, Hosts, ask_state
 from orchestrator.daemon.incarnations import Incarnations
 from orchestrator.daemon.maker import Made, Maker
@@ -31,7 +31,6 @@ _UP_SECONDS = 30.0  # for the connections of one host
 _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
 _STREAMS = {"exec", "get", "put", "logs"}
-_MAX_LISTED = 40 << 20  # ASCII characters of one folder's entries: its answer is one frame
 _IMPAIRING = ("cut", "heal", "link", "impair", "impairments")
 _RESERVED = {"id", "op", "host", "scoped", "scope"}
 
@@ -60,6 +59,7 @@ class Server:
         self._making = asyncio.Lock()  # the maker is asked for one thing at a time
         self._observing = asyncio.Lock()  # no host's descriptors are closed while they are read
         self._pauses = Pauses(self._observing)
+        self._history = History(self._observing)
         self._belongings = Belongings(self._pauses)
         self._impairing: Impairing | None = None  # until it is first asked for
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -76,6 +76,8 @@ class Server:
             "snapshot": self._snapshot,
             "counters": self._counters,
             "capture": self._capture,
+            "history": self._follow_history,
+            "trace": self._trace,
             "remember": self._remember,
             "down": self._down,
             "list": self._list_files,
@@ -117,6 +119,7 @@ class Server:
         for host in self._hosts:
             host.link.cut("the lab has ended")
         self._pauses.continue_all()
+        await self._history.close()
         await in_thread(self._maker.close)
 
     async def _hello(self, request: ClientRequest) -> wire.Message:
@@ -178,7 +181,8 @@ class Server:
                 while (one := await made.get()) is not None:
                     try:
                         async with self._observing:
-                            await self._hosts.add(one)
+                            host = await self._hosts.add(one)
+                        self._history.renew(host)
                         ready.put_nowait(one.name)
                     except errors.LabError as error:
                         failures.append(error)
@@ -207,6 +211,7 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
+        self._history.begin(list(self._hosts))
         if (names := request.message.get("names")) is not None:
             text = hosts_file(names)
             await _all(_write(host, "/etc/hosts", text) for host in hosts)
@@ -279,6 +284,8 @@ class Server:
     async def _ask(self, request: ClientRequest) -> wire.Frame:
         """One question, one answer; both in the agent's words."""
         host, op, arguments = self._told(request)
+        if op == "connect":
+            await self._history.begun()
         if op == "start" and not arguments.get("argv"):
             arguments["argv"] = list(host.made.start.argv)
             if not arguments["argv"]:
@@ -300,24 +307,9 @@ class Server:
             exchange.cancel()
 
     async def _list_files(self, request: ClientRequest) -> wire.Message:
-        """The agent sends a folder page by page; the client gets it whole."""
         host, op, arguments = self._told(request)
         host.refuse_paused()
-        exchange = host.link.ask(op, **arguments)
-        entries: list[Any] = []
-        said = 0
-        try:
-            async for message, _ in exchange.parts():
-                entries += message["entries"]
-                said += len(ascii(message))
-                if not message["entries"] or len(entries) > MAX_ENTRIES:
-                    raise errors.AgentError(f"{host.name} lists more than {MAX_ENTRIES} entries, or none")
-                if said > _MAX_LISTED:
-                    raise errors.AgentError(f"{host.name} lists more than {_MAX_LISTED} characters of names")
-            await exchange.answer()
-        finally:
-            exchange.cancel()
-        return {"entries": entries}
+        return {"entries": await folders.entries_of(host, op, arguments)}
 
     def _told(self, request: ClientRequest) -> tuple[Host, str, wire.Message]:
         host, op = self._hosts.get(request.message.get("host")), str(request.message["op"])
@@ -353,6 +345,12 @@ class Server:
     async def _capture(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))
         return await captures.capture(request, hosts, self._observing)
+
+    async def _follow_history(self, request: ClientRequest) -> wire.Message:
+        return await self._history.follow(request, self._hosts.some(request.message.get("hosts")))
+
+    async def _trace(self, request: ClientRequest) -> wire.Message:
+        return await traces.trace(request, self._hosts)
 
     async def _read(self, look: observe.Look, parts: asyncio.Queue[observe.Part | None]) -> None:
         """Read on while parts are sent, to a client that may be slow: hosts can come and go meanwhile."""

@@ -57,7 +57,7 @@ class Tap:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self.socket = socket.socket(socket.AF_PACKET, kind, 0)  # protocol 0: nothing comes before the filter
         try:
-            self._attach(program)
+            attach(self.socket, program)
             self.socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
             ring = (BLOCK, blocks, _FRAME, BLOCK // _FRAME * blocks, RETIRE_MS, 0, 0)
             sysc.setsockopt(self.socket.fileno(), _SOL_PACKET, _PACKET_RX_RING, struct.pack("=7I", *ring))
@@ -67,14 +67,9 @@ class Tap:
             self.socket.close()
             raise
 
-    def _attach(self, program: bytes) -> None:
-        code = ctypes.create_string_buffer(program, len(program))
-        told = struct.pack("HP", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, told)
-
     def deafen(self) -> None:
         """Nothing more comes; what is in the ring stays."""
-        self._attach(packet_filter.nothing())
+        attach(self.socket, packet_filter.nothing())
         self.deaf = True
 
     def taken(self) -> Iterator[bytes]:
@@ -115,11 +110,18 @@ class Tap:
         self.socket.close()
 
 
+def attach(sock: socket.socket, program: bytes) -> None:
+    """From now on only what the program lets through comes to the socket. Raises OSError."""
+    code = ctypes.create_string_buffer(program, len(program))
+    told = struct.pack("HP", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, told)
+
+
 def open_taps(found: list[Tap], host: Host, told: Mapping[str, Any] | None, snap: int, blocks: int) -> None:
     """Add a tap for each interface of a host. Raises EngineError; what is in `found` is open then, too."""
 
     def work() -> None:
-        for interface in _interfaces():
+        for interface in interfaces():
             program = packet_filter.program(told, snap, loopback=interface.device == "lo")
             found.append(Tap(host, interface, program, blocks))
 
@@ -132,12 +134,12 @@ def open_taps(found: list[Tap], host: Host, told: Mapping[str, Any] | None, snap
 def count_interfaces(host: Host) -> int:
     """How many taps a host would take. Raises EngineError."""
     try:
-        return within.network(host.proc, lambda: len(list(_interfaces())))
+        return within.network(host.proc, lambda: len(list(interfaces())))
     except OSError as error:
         raise errors.EngineError(f"host {host.name} cannot be entered: {error}") from error
 
 
-def _interfaces() -> Iterator[Interface]:
+def interfaces() -> Iterator[Interface]:
     """Of this thread's network namespace: those that are up and have frames of Ethernet's form."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for _, name in socket.if_nameindex():

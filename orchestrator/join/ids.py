@@ -53,12 +53,16 @@ def from_cookie(cookie: int) -> int:
 
 def _hashed(entry: SocketEntry | None) -> int:
     """Without sock_diag(7): of tuple and inode. A tuple used again is told apart only by its inode."""
-    from hashlib import blake2b  # 10 ms that hardly any look needs
-
     if entry is None:
         return HASHED
-    tuple_ = (entry.host, entry.address, entry.port, entry.peer_address, entry.peer_port, entry.inode)
-    return HASHED | int.from_bytes(blake2b(repr(tuple_).encode(), digest_size=8).digest()) & (HASHED - 1)
+    return hashed((entry.host, entry.address, entry.port, entry.peer_address, entry.peer_port, entry.inode))
+
+
+def hashed(known: tuple[object, ...]) -> int:
+    """The id of a connection of which no cookie is known: of what is."""
+    from hashlib import blake2b  # 10 ms that hardly any look needs
+
+    return HASHED | int.from_bytes(blake2b(repr(known).encode(), digest_size=8).digest()) & (HASHED - 1)
 
 
 def text(number: int) -> str:

@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.model.plan import Plan
+from orchestrator.model.rows import Translation
+
 Address = tuple[str, int]  # v4-mapped addresses are given as IPv4
 Stage = Literal["ring", "socket", "pipe", "store", "bound"]
 
@@ -57,7 +60,8 @@ class CallMade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a tracepoint said of one socket. `kind`: state (sock:inet_sock_set_state), reset-sent,
-    reset-received, retransmit, retransmit-synack (tcp:*). `old`, `new`: states, by the kernel's names."""
+    reset-received, retransmit, retransmit-synack (tcp:*). `old`, `new`: states, by the kernel's names.
+    `reason` of a reset that was sent, by the kernel's names (enum sk_rst_reason). Port 0: it is not known."""
 
     t: float
     host: str
@@ -67,6 +71,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     peer: Address
     old: str | None = None
     new: str | None = None
+    reason: str | None = None
 
 
 class Sighting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -84,6 +89,15 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tx_queue: int = 0
     timer: str | None = None
     retransmits: int = 0
+    connection: str | None = None  # the id of the row that it was shown in
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A host's whole table was read: a socket that no Sighting of this look tells of was not there."""
+
+    began: float
+    ended: float
+    host: str
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -110,22 +124,29 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     ended: float
 
 
+BULK = 64  # segments of a connection at one host
+
+
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
-    """From when until when a source has watched a host. `everything`: of packets, that no kind was left out
-    (else SYN, FIN, RST, and what the default filter lets through); where a source did not watch, nothing
-    follows from its silence. `error`: of the source's times."""
+    """From when until when a source has watched a host. `everything`: of packets, that none was left out;
+    else, of transfers of BULK segments and more, only those of their beginning and end were kept, and what
+    had SYN, FIN or RST or was sent again. `bare`: that ACKs without payload were kept where they may end a
+    state, of a SYN+ACK and of a FIN. Where a source did not watch, nothing follows from its silence. `error`:
+    of its times."""
 
     source: Literal["packet", "tracepoint", "snapshot", "log"]
     host: str
     began: float
     ended: float
     everything: bool = True
+    bare: bool = True
     error: float = 0.0
     why: str = ""  # where it ended early or was not possible (began == ended)
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it, each source in the order of its times. `began`: when t = 0 was, seconds since 1970."""
+    """All of it. `began`: when t = 0 was, seconds since 1970. `plan`: the lab as it was deployed, which says
+    whose an address is; `translations`: all that routers' conntrack has shown meanwhile."""
 
     lab: str
     engine: str
@@ -135,9 +156,12 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[CallMade, ...] = ()
     changes: tuple[Change, ...] = ()
     sightings: tuple[Sighting, ...] = ()
+    looks: tuple[Look, ...] = ()
     said: tuple[Said, ...] = ()
     watches: tuple[Watch, ...] = ()
     losses: tuple[Loss, ...] = ()
     clock: tuple[
         str, ...
     ] = ()  # what happened to the clocks meanwhile: "the real-time clock was set by 3.2 s"
+    plan: Plan | None = None
+    translations: tuple[Translation, ...] = ()

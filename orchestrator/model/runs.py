@@ -78,7 +78,8 @@ class ExpectationRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScenarioRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One performance. `problem`: what of the infrastructure failed, if it did."""
+    """One performance. `problem`: what of the infrastructure failed, if it did. `recording`: the file in the
+    run's folder that has all that was recorded."""
 
     name: str
     label: str
@@ -90,6 +91,7 @@ class ScenarioRecord(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[StepRecord, ...] = ()
     expectations: tuple[ExpectationRecord, ...] = ()
     events: tuple[dict[str, Any], ...] = ()
+    recording: str = ""
     problem: str = ""
     why: str = ""  # of a verdict that no expectation explains: the step that failed
 

@@ -258,7 +258,14 @@ class Matches(msgspec.Struct, frozen=True, kw_only=True, tag="matches"):
     pattern: str
 
 
-Test = Number | Words | Flag | Contains | Matches
+class Sequence(msgspec.Struct, frozen=True, kw_only=True, tag="sequence"):
+    """States that an end was in, one directly after the other; each is one of several. Before the first and
+    after the last there may have been others."""
+
+    states: tuple[tuple[str, ...], ...]
+
+
+Test = Number | Words | Flag | Contains | Matches | Sequence
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -266,6 +273,14 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     field: str
     test: Test
+    text: str
+
+
+class After(msgspec.Struct, frozen=True, kw_only=True):
+    """So long after a step (seconds), from what that sent to what came of it. `text`: as the file says it."""
+
+    step: Ref
+    test: Number
     text: str
 
 
@@ -318,15 +333,30 @@ Subject = Between | ByName | ListenerAt | CounterOf | LogOf
 Kind = Literal["connection", "listener", "counter", "log", "received", "step"]
 
 
+FIRST_TO_CLOSE, CLOSED_BY, RETRANSMITS = "first to close", "closed by", "retransmits"
+HAPPENED = frozenset((FIRST_TO_CLOSE, CLOSED_BY, RETRANSMITS))  # fields that only the timeline tells
+
+
 class Expectation(Written, frozen=True, kw_only=True, tag="expect"):
     """What is to be seen. With `lasting` it is to be so for so many seconds from now on, without it at one
-    moment at least of the next `within` seconds."""
+    moment at least of the next `within` seconds. `after`: what its one check is about came so long after."""
 
     kind: Kind
     subject: Subject
     checks: tuple[Check, ...]
     within: float = DEFAULT_WITHIN
     lasting: float | None = None
+    after: After | None = None
+
+    @property
+    def happened(self) -> tuple[Check, ...]:
+        """The checks that are about what happened, which the timeline tells."""
+        return tuple(one for one in self.checks if one.field in HAPPENED or isinstance(one.test, Sequence))
+
+    @property
+    def seen(self) -> tuple[Check, ...]:
+        """The checks that one look at the lab can tell."""
+        return tuple(one for one in self.checks if one not in self.happened)
 
 
 Impair = Cut | Link | Heal

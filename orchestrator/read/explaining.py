@@ -9,6 +9,7 @@ from orchestrator.read.scenario_schema import ARGUMENT_FIELDS, CALL_FIELDS, COMM
 from orchestrator.read.verbs import ALL_VERBS, GRAMMARS, RUN, WAIT, arguments
 
 _ROOM = 32
+_PAST = "expect: {connection: alice.call, first to close: server, closed by: FIN}"
 _OTHERS = {
     "expect": "expect: {connection: alice.call, server: ESTABLISHED}",
     "wait": "wait: 2s",
@@ -35,6 +36,8 @@ def others() -> Iterator[str]:
     for key, example in _OTHERS.items():
         doc = STEP_FIELDS[key].doc
         yield from (_row(example, doc),) if len(example) < _ROOM else (f"  {example}", _row("", doc))
+        if key == "expect":
+            yield from (f"  {_PAST}", _row("", "What has happened; `client: SYN_SENT -> ESTABLISHED` too."))
 
 
 def verb(name: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from orchestrator.requests import Pending, Requests
 from orchestrator.scenarios.heartbeat import Heartbeat
 from orchestrator.scenarios.ledger import Ledger, address, call_result
 from orchestrator.scenarios.observation import StepResult
+from orchestrator.scenarios.recorder import Recorder
 from orchestrator.wire import Frame
 
 INTERRUPTING = 2.0  # seconds for an agent to end what waits
@@ -57,11 +58,13 @@ class Calls:
         requests: Requests,
         resolve: Resolve,
         ledger: Ledger,
+        *,
         heartbeat: Heartbeat,
+        recorder: Recorder,
         stop: threading.Event,
     ) -> None:
         self._requests, self._resolve, self._ledger = requests, resolve, ledger
-        self._heartbeat, self._stop = heartbeat, stop
+        self._heartbeat, self._recorder, self._stop = heartbeat, recorder, stop
         self._labels = itertools.count(1)
 
     def begin(self, step: Call) -> UnderWay:
@@ -74,7 +77,9 @@ class Calls:
             self._foresee(step, message)
         began = time.monotonic()
         pending = self._requests.begin_calls(messages, host=step.host, scoped=True)
-        return UnderWay(step, pending, began, label)
+        calls = UnderWay(step, pending, began, label)
+        self._recorder.began(calls)
+        return calls
 
     def interrupt(self, calls: UnderWay) -> None:
         """Those that still wait end with EINTR: they are answered when this returns. An agent that does not
@@ -100,6 +105,7 @@ class Calls:
         with calls.taking:
             if calls.answered is None:
                 calls.answered = self._take(calls, frames)
+                self._recorder.ended(calls)
             return calls.answered
 
     def _take(self, calls: UnderWay, frames: Sequence[Frame | AgentError]) -> Answered:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from orchestrator.model.plan import Plan
 from orchestrator.requests import Pending, Requests
@@ -17,7 +18,8 @@ MAX_LINE = 16 << 10  # bytes; a longer line is cut
 class _Lines:
     """The lines of one host, from all of its sources."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str, str], None]) -> None:
+        self._tell = tell
         self.lines: list[str] = []
         self.complete = True
         self._rest: dict[str, bytes] = {}
@@ -31,7 +33,10 @@ class _Lines:
             self._rest[source] = rest[:MAX_LINE]
             room = MAX_LINES - len(self.lines)
             self.complete = self.complete and len(whole) <= room and len(rest) <= MAX_LINE
-            self.lines += [line[:MAX_LINE].decode("utf-8", "replace") for line in whole[:room]]
+            new = [line[:MAX_LINE].decode("utf-8", "replace") for line in whole[:room]]
+            self.lines += new
+        for line in new:
+            self._tell(line, source)
 
     def log(self) -> Log:
         """As it is now; a last line without its end counts."""
@@ -42,16 +47,23 @@ class _Lines:
 
 class LogFollower:
     """Follows the logs of some hosts from now on, on the channel of the steps: an agent takes requests in
-    their order, so nothing that a later step causes is missed."""
+    their order, so nothing that a later step causes is missed. `tell(host, line, source)` is called for each
+    line as it comes, by the thread that reads."""
 
-    def __init__(self, requests: Requests, plan: Plan, hosts: Iterable[str]) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        plan: Plan,
+        hosts: Iterable[str],
+        tell: Callable[[str, str, str], None] = lambda *_: None,
+    ) -> None:
         self._lines: dict[str, _Lines] = {}
         self._pending: dict[str, Pending] = {}
         for name in sorted(set(hosts)):
             host = plan.host(name)
             if host is None:
                 continue
-            lines = self._lines[name] = _Lines()
+            lines = self._lines[name] = _Lines(partial(tell, name))
             self._pending[name] = requests.begin(
                 "logs", on_part=lines.add, host=name, paths=list(host.logs), follow=True, tail=0
             )

@@ -29,6 +29,7 @@ from orchestrator.scenarios.timing import Look
 
 if TYPE_CHECKING:
     from orchestrator.requests import Requests
+    from orchestrator.scenarios.recorder import Recorder
     from orchestrator.wire import Channel
 
 PAUSE = 0.003  # seconds between two looks
@@ -41,12 +42,21 @@ class Observer:
     """Looks of one performance. `channel` is for looks alone; `requests` are those of the steps."""
 
     def __init__(
-        self, channel: Channel, requests: Requests, plan: Plan, ledger: Ledger, logs: LogFollower
+        self,
+        channel: Channel,
+        requests: Requests,
+        plan: Plan,
+        ledger: Ledger,
+        *,
+        logs: LogFollower,
+        recorder: Recorder,
     ) -> None:
         self._channel, self._requests, self._plan = channel, requests, plan
-        self._ledger, self._logs = ledger, logs
+        self._ledger, self._logs, self._recorder = ledger, logs, recorder
         self._lock = threading.Lock()
         self._translating = any(host.nat for host in plan.hosts)
+        interfaces = [one for host in plan.hosts for one in host.interfaces]
+        self._addresses = frozenset(a for one in interfaces for a in (one.address, one.address6) if a)
         self._before: Joined | None = None
         self._before_at = 0.0
         self._base: dict[str, Mapping[str, int]] = {}
@@ -99,8 +109,10 @@ class Observer:
             listeners=joined.listeners,
             not_observed=frozenset(seen.not_observed),
             translating=self._translating,
+            addresses=self._addresses,
+            descriptors=self._ledger.descriptors(),
         )
-        for name, one in self._ledger.descriptors().items():
+        for name, one in found.descriptors.items():
             its = rows.of_descriptor(name[0], one, found)
             if len(its) == 1:
                 self._ledger.seen_in(name, its[0].id)
@@ -127,6 +139,7 @@ class Observer:
             seen = observe.take(self._channel, holders=holders, quick=True)
             joined = join(seen.tables, self._plan)
             records = looks.remember(joined)
+            self._recorder.saw(seen.tables, joined)
         if records:
             self._channel.call("remember", records)
         return joined, seen

@@ -35,14 +35,16 @@ from orchestrator.model.steps import (
     Wait,
 )
 from orchestrator.requests import Requests
-from orchestrator.scenarios import checks, impairing, rows, timing
+from orchestrator.scenarios import checks, impairing, rows
 from orchestrator.scenarios.calls import Calls, StepFailed, UnderWay, why_bad
+from orchestrator.scenarios.expecting import Expecting
 from orchestrator.scenarios.heartbeat import Heartbeat
 from orchestrator.scenarios.ledger import Ledger
-from orchestrator.scenarios.observation import Judgement, Observation, StepResult
-from orchestrator.scenarios.observer import PAUSE, Observer
+from orchestrator.scenarios.observation import Judgement, StepResult
+from orchestrator.scenarios.observer import Observer
+from orchestrator.scenarios.past import Past
 from orchestrator.scenarios.programs import Program, numbered
-from orchestrator.scenarios.timing import Look
+from orchestrator.scenarios.recorder import Recorder
 
 MOST_CALLS = 10  # calls of one step that are recorded one by one
 RUN_PROGRAM = "run"  # what a host's `run:` is called
@@ -68,6 +70,7 @@ class Stage:
     ledger: Ledger
     observer: Observer
     heartbeat: Heartbeat
+    recorder: Recorder
     audience: Audience
     began: float
     watch: bool = False
@@ -79,8 +82,16 @@ class Performer:
     def __init__(self, stage: Stage) -> None:
         self._requests, self._ledger, self._plan = stage.requests, stage.ledger, stage.plan
         self._observer, self._heartbeat = stage.observer, stage.heartbeat
+        self._recorder = stage.recorder
         self.stop = threading.Event()  # nothing new is begun, what waits ends
-        self._calls = Calls(stage.requests, stage.resolve, stage.ledger, stage.heartbeat, self.stop)
+        self._calls = Calls(
+            stage.requests,
+            stage.resolve,
+            stage.ledger,
+            heartbeat=stage.heartbeat,
+            recorder=stage.recorder,
+            stop=self.stop,
+        )
         self._audience, self._began, self._watch = stage.audience, stage.began, stage.watch
         self._telling = threading.RLock()
         self._running: dict[tuple[str, str], UnderWay | Program] = {}
@@ -113,6 +124,7 @@ class Performer:
             case Wait():
                 self._wait(step)
             case Note():
+                self._recorder.note(step.words)
                 with self._telling:
                     self._audience.noted(step)
             case Parallel():
@@ -228,6 +240,7 @@ class Performer:
             raise StepFailed("ended")
         self._take_program(program)
         code = program.code
+        self._recorder.exited(made.host, made.text, program.ended, code)
         self._ledger.did(made.host, f"{made.text}: exit {code}")
         record = StepRecord(
             **self._about(step, program.began),
@@ -328,6 +341,7 @@ class Performer:
                 elif step.program == RUN_PROGRAM:
                     self.ended_programs.add(step.host)
         self._ledger.did(step.host, step.text)
+        self._recorder.intervened(step.host, type(step).__name__.lower(), step.text, began)
         duration = time.monotonic() - began
         self._record(step, StepRecord(**self._about(step, began), duration=duration))
 
@@ -357,27 +371,9 @@ class Performer:
 
     def _expect(self, step: Expectation) -> None:
         began = time.monotonic()
-
-        def judge(seen: Observation) -> Judgement:
-            return checks.judge(step, seen)
-
-        looks = self._looks(step)
-        if step.lasting is None:
-            judgement = timing.within(judge, looks, began, step.within)
-        else:
-            judgement = timing.lasting(judge, looks, began, step.lasting)
-        if self.stop.is_set() and judgement.verdict == "unknown":
-            judgement = msgspec.structs.replace(judgement, why="ended before it was known")
-        self._judged(step, self._part, judgement, began)
-
-    def _looks(self, step: Expectation) -> Iterator[Look[Observation]]:
-        """One look after the other, until the run is ended; each knows of all that has ended before it."""
-        while True:
-            self._take_ended()
-            yield self._observer.look(step)
-            if self.stop.is_set():
-                return
-            time.sleep(PAUSE)
+        past = Past(step, self._recorder, self._began, self._heartbeat.stalled)
+        expecting = Expecting(step, self._observer, past, self._take_ended, self.stop)
+        self._judged(step, self._part, expecting.judged(), began)
 
     def _judged(self, step: Expectation, part: Part, judgement: Judgement, began: float) -> None:
         verdict = judgement.verdict

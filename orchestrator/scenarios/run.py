@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from orchestrator.errors import LabError
+from orchestrator.join.timeline import timeline
 from orchestrator.model.plan import Plan
+from orchestrator.model.recording import Recording
 from orchestrator.model.runs import ExpectationRecord, Part, ScenarioRecord, StepRecord, Verdict, worst
 from orchestrator.model.steps import CounterOf, Expectation, LogOf, Parallel, Repeat, Scenario, Step
 from orchestrator.requests import Requests
@@ -24,8 +26,10 @@ from orchestrator.scenarios.logs import LogFollower
 from orchestrator.scenarios.names import Resolver
 from orchestrator.scenarios.observer import Observer
 from orchestrator.scenarios.perform import Performer, Stage
+from orchestrator.scenarios.recorder import Recorder
 from orchestrator.wire import Channel
 
+MOST_EVENTS = 20_000  # of a scenario, in its record; the recording has all
 Open = Callable[[], Channel]
 
 
@@ -46,6 +50,7 @@ class Done(NamedTuple):
     powered_off: frozenset[str]
     ended_programs: frozenset[str]
     interrupted: BaseException | None = None
+    recording: Recording | None = None
 
 
 def run_scenario(
@@ -80,9 +85,14 @@ def staged(
     `counters`: hosts that there are expectations on."""
     requests = Requests(open_channel())
     try:
-        with contextlib.closing(open_channel()) as channel, Heartbeat() as heartbeat:
+        with (
+            contextlib.closing(open_channel()) as channel,
+            Recorder(open_channel, plan, began) as recorder,
+            Heartbeat() as heartbeat,
+        ):
             ledger = Ledger()
-            observer = Observer(channel, requests, plan, ledger, LogFollower(requests, plan, logs))
+            following = LogFollower(requests, plan, logs, recorder.line)
+            observer = Observer(channel, requests, plan, ledger, logs=following, recorder=recorder)
             observer.begin_counting(sorted(set(counters)))
             if watch:
                 observer.changed()
@@ -93,6 +103,7 @@ def staged(
                 ledger=ledger,
                 observer=observer,
                 heartbeat=heartbeat,
+                recorder=recorder,
                 audience=audience,
                 began=began,
                 watch=watch,
@@ -122,6 +133,7 @@ class _Performance:
         self._problem = ""
         self._why = ""
         self._interrupted: BaseException | None = None
+        self._recording: Recording | None = None
 
     def run(self) -> Done:
         """All of it."""
@@ -137,6 +149,7 @@ class _Performance:
             frozenset(performer.powered_off),
             frozenset(performer.ended_programs),
             self._interrupted,
+            self._recording,
         )
 
     def _steps(self) -> None:
@@ -155,6 +168,7 @@ class _Performance:
         """Each step of it, whatever came of the one before; then all that was opened is closed."""
         for step in self._scenario.cleanup:
             self._attempt((step,), "cleanup")
+        self._recording = self._stage.recorder.recording()  # before all is closed: that is not the scenario's
         problem = release(self._stage.requests)
         self._problem = self._problem or problem
 
@@ -196,9 +210,17 @@ class _Performance:
             duration=time.monotonic() - self._began,
             steps=tuple(performer.steps),
             expectations=tuple(performer.expectations),
+            events=self._events(),
             problem=self._problem,
             why=self._why,
         )
+
+    def _events(self) -> tuple[dict[str, Any], ...]:
+        """What happened, in order; the first of very many."""
+        if self._recording is None:
+            return ()
+        events = timeline(self._recording).events
+        return tuple(one.document() for one in events[:MOST_EVENTS])
 
 
 def verdict_of(steps: Sequence[StepRecord], expectations: Sequence[ExpectationRecord]) -> Verdict:

@@ -8,7 +8,9 @@ import pytest
 
 from orchestrator import runs
 from orchestrator.errors import UsageError
-from orchestrator.model.runs import RunRecord
+from orchestrator.join import recordings
+from orchestrator.model.recording import Recording
+from orchestrator.model.runs import RunRecord, ScenarioRecord
 from orchestrator.model.steps import Scenario
 from orchestrator.model.topology import Topology
 
@@ -51,3 +53,37 @@ def test_the_oldest_runs_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [folder.exists() for folder in folders] == [False, False, True, True, True]
     assert (folders[-1] / "run.json").read_text() == "{4}"
     assert (folders[-1] / "lab.yaml").read_text() == "name: l\n"
+
+
+def recorded(runner: runs.Runner, label: str, recording: Recording | None) -> str:
+    """The file of a scenario that was performed."""
+    return runner._recorded(ScenarioRecord(name="n", label=label, verdict="pass"), recording).recording
+
+
+def test_recordings_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    runner = runs.Runner.__new__(runs.Runner)
+    runner.recordings = {}
+    recording = Recording(lab="l", engine="fake", began=1.0, length=2.0)
+    labels = ["full[n=1]", "full[n=1]", "../x", "..", "é"]
+    names = [recorded(runner, label, recording) for label in labels]
+    assert names == [
+        "full-n=1.recording",
+        "full-n=1-2.recording",
+        "x.recording",
+        "scenario.recording",
+        "scenario-2.recording",
+    ]
+    assert recorded(runner, "none", None) == ""
+    topology = Topology(name="l", path=str(tmp_path / "lab.yaml"))
+    record = RunRecord(lab="l", engine="fake", verdict="pass")
+    folder = runs.keep(record, topology, "{}", runner.recordings)
+    assert recordings.decode((folder / names[1]).read_bytes()) == recording
+
+
+def test_a_runs_recordings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "MOST_RECORDED", runs.LEAST_RECORDED + 100)  # one takes some 200
+    runner = runs.Runner.__new__(runs.Runner)
+    runner.recordings = {}
+    recording = Recording(lab="l", engine="fake", began=1.0, length=2.0)
+    assert [bool(recorded(runner, "it", recording)) for _ in range(3)] == [True, True, False]

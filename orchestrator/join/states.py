@@ -1,0 +1,134 @@
+"""The states of one end over time, from all that is known of it (docs/decisions/0013)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from orchestrator.join import evidence, paths
+from orchestrator.join.callers import Called
+from orchestrator.join.incarnations import Life
+from orchestrator.join.kernel_words import by_kernel
+from orchestrator.join.packet_states import ByPackets, by_packets
+from orchestrator.join.paths import Claim
+from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR, spans, stays, with_moments, with_others
+from orchestrator.join.steps import Step
+from orchestrator.join.tcp import STUCK, Machine
+from orchestrator.join.watching import Coverage, Watching
+from orchestrator.model.events import UNKNOWN, Source, Span
+from orchestrator.model.recording import Look, Recording
+
+_CLOSED_FROM = {"ESTABLISHED": "FIN_WAIT1", "CLOSE_WAIT": "LAST_ACK", "SYN_SENT": "CLOSE"}
+
+
+class Host(NamedTuple):
+    """What is to be known of a host to judge what was recorded there."""
+
+    packets: Coverage
+    changes: Coverage
+    looks: Sequence[Look]
+    tampered: float  # since when something may have acted behind its taps
+    errors: Mapping[Source, float]
+
+
+class EndStates(NamedTuple):
+    """`machine`: what its packets have shown, where it has any."""
+
+    spans: tuple[Span, ...]
+    machine: Machine | None
+
+
+class States:
+    """Derives them. `tampered`: by host."""
+
+    def __init__(self, recording: Recording, watching: Watching, tampered: Mapping[str, float]) -> None:
+        self._length = recording.length
+        self._watching, self._tampered = watching, tampered
+        self._looks: dict[str, list[Look]] = {}
+        for look in sorted(recording.looks, key=lambda one: (one.began, one.ended, one.host)):
+            self._looks.setdefault(look.host, []).append(look)
+        self._hosts: dict[str, Host] = {}
+
+    def host(self, name: str) -> Host:
+        """What is known of a host."""
+        found = self._hosts.get(name)
+        if found is None:
+            packets, changes = (self._watching.of(one, name) for one in ("packet", "tracepoint"))
+            errors: dict[Source, float] = {
+                "packet": PACKET_ERROR + packets.error,
+                "tracepoint": CHANGE_ERROR + changes.error,
+                "snapshot": self._watching.of("snapshot", name).error,
+                "call": 0.0,
+            }
+            tampered = self._tampered.get(name, float("inf"))
+            found = self._hosts[name] = Host(packets, changes, self._looks.get(name, ()), tampered, errors)
+        return found
+
+    def of(self, life: Life) -> EndStates:
+        """Of one end."""
+        host = self.host(life.host)
+        seen = None
+        if life.segments:
+            seen = by_packets(life, host.packets, self._length, host.tampered)
+        machine = seen.machine if seen is not None else None
+        if seen is not None and not (life.changes or life.sightings or life.called):
+            return EndStates(tuple(spans(seen.steps, host.errors)), machine)
+        return EndStates(tuple(self._from_all(life, host, seen)), machine)
+
+    def _from_all(self, life: Life, host: Host, seen: ByPackets | None) -> list[Span]:
+        by_packet = seen.steps if seen is not None else []
+        told = by_kernel(life.changes, host.changes, self._length) if life.changes else []
+        path = paths.filled(told, by_packet)
+        claims = evidence.of_tables(life, host.looks)
+        claims += evidence.of_calls(life.called, life.began)
+        claims += _of_closing(path, life.called, self._length)
+        claims.sort(key=lambda claim: (claim.ended, claim.began, claim.state))
+        path = paths.completed(path, claims, self._length)
+        _ended(path, claims, life.segments[-1].t if life.segments else float("-inf"))
+        paths.narrowed(path, claims)
+        found = spans(path, host.errors)
+        if told and by_packet:
+            stayed = stays(by_packet, life.segments[-1].t)
+            found = with_others(found, "packet", stayed, host.errors["packet"])
+        return with_moments(found, claims, self._length)
+
+
+def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> list[Claim]:
+    """What a call that closes tells, where data is in the FIN's way: from then on it is on its way. And where
+    there was none, that nothing has changed."""
+    if called is None or not path:
+        return []
+    closing = next(iter(evidence.closings(called)), None)
+    last = path[-1]
+    if closing is None:
+        if last.state != UNKNOWN or last.why != STUCK or called.shared or not called.holders:
+            return []
+        return [Claim(length, length, path[-2].state, "call")]
+    before = None
+    for step in path:
+        if step.earliest > closing.t:
+            break
+        before = step.state if step.state != UNKNOWN else before
+    after = _CLOSED_FROM.get(before or "")
+    if after is None or before is None:
+        return []
+    ended = closing.t + closing.duration
+    found = [Claim(closing.t, ended, after, "call", steady=False)]
+    if last.why == STUCK:
+        found.append(Claim(closing.t, closing.t, before, "call"))
+    return found
+
+
+def _ended(path: list[Step], claims: Sequence[Claim], heard: float) -> None:
+    """An end without a packet: as a call told, or as two looks at its table did. `heard`: its last
+    segment."""
+    last = path[-1] if path else None
+    if last is None or last.state in ("CLOSE", UNKNOWN):
+        return
+    for claim in claims:
+        if last.state == "TIME_WAIT" and claim.source == "call":
+            continue  # that is no socket of the program's any more
+        if claim.state == "CLOSE" and claim.ended >= max(heard, last.latest):
+            earliest = min(max(claim.began, last.latest), claim.ended)
+            path.append(Step("CLOSE", earliest, claim.ended, source=claim.source))
+            return

@@ -1,0 +1,182 @@
+"""A recording of a lab while steps are performed on it: what all sources say, made one value.
+
+Calls, looks, log lines and programs are told by those who have them. Packets come on a channel of its own, by
+a thread of its own, from the daemon's history. Nothing here may break or hold up a scenario: what does not
+work is in the recording as a reason.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.model.plan import Plan
+from orchestrator.model.recording import CallMade, Recording, Said
+from orchestrator.scenarios.ledger import address
+from orchestrator.scenarios.packets import Open, Packets
+from orchestrator.scenarios.sightings import Kept, Sightings
+from orchestrator.scenarios.traces import Traces
+from orchestrator.wire import Message
+
+if TYPE_CHECKING:
+    from orchestrator.join.connections import Joined
+    from orchestrator.join.snapshot import HostTables
+    from orchestrator.scenarios.calls import UnderWay
+
+MOST_CALLS = 200_000
+MOST_SAID = 100_000
+_LINE_ERROR = 0.3  # seconds: an agent looks at followed files every 0.25
+_TOLD_ERROR = 0.01  # seconds for an answer to come
+
+
+class Recorder:
+    """A context manager. `origin`: when t = 0 is, on time.monotonic()."""
+
+    def __init__(self, open_channel: Open, plan: Plan, origin: float) -> None:
+        self._plan, self._origin = plan, origin
+        self._since = time.monotonic()
+        self._packets = Packets(open_channel, plan, round(origin * 1e9), round(self._since * 1e9))
+        self._traces = Traces(
+            open_channel,
+            [host.name for host in plan.hosts],
+            round(origin * 1e9),
+            here=plan.engine == "namespaces",
+        )
+        self._lock = threading.Lock()
+        self._under_way: list[UnderWay] = []
+        self._calls = Kept("call", MOST_CALLS)
+        self._sightings = Sightings()
+        self._said = Kept("log", MOST_SAID)
+
+    def __enter__(self) -> Recorder:
+        with ThreadPoolExecutor(1) as side_by_side:
+            tracing = side_by_side.submit(self._traces.start)
+            self._packets.start()
+            tracing.result()
+        self._traces.map_clock(self._packets.shift.add)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._traces.close()
+        self._packets.close()
+
+    def now(self) -> float:
+        """Seconds of the recording."""
+        return time.monotonic() - self._origin
+
+    # What is told.
+
+    def began(self, calls: UnderWay) -> None:
+        """Calls were sent to an agent."""
+        with self._lock:
+            self._under_way.append(calls)
+
+    def ended(self, calls: UnderWay) -> None:
+        """They are answered."""
+        made = list(self._made(calls))
+        with self._lock:
+            if calls in self._under_way:
+                self._under_way.remove(calls)
+                self._calls.add(made, self.now())
+
+    def saw(self, tables: Iterable[HostTables], joined: Joined) -> None:
+        """One look, and the rows that it made."""
+        with self._lock:
+            self._sightings.saw(tables, joined, self._packets.shift.add / 1e9 - self._origin)
+
+    def line(self, host: str, text: str, source: str) -> None:
+        """A line of a log has come in."""
+        self._say(Said(t=self.now(), error=_LINE_ERROR, host=host, source="log", kind="line", text=text))
+
+    def exited(self, host: str, text: str, at: float, code: int | None) -> None:
+        """A program has ended, `at` on time.monotonic()."""
+        told = Said(
+            t=at - self._origin,
+            error=_TOLD_ERROR,
+            host=host,
+            source="exit",
+            kind="exit",
+            text=text,
+            detail={"code": code},
+        )
+        self._say(told)
+
+    def intervened(self, host: str, kind: str, text: str, began: float) -> None:
+        """A step has done something to a host: it came about since `began`, on time.monotonic()."""
+        now = self.now()
+        middle = (began - self._origin + now) / 2
+        self._say(Said(t=middle, error=now - middle, host=host, source="impairment", kind=kind, text=text))
+
+    def note(self, words: str) -> None:
+        """Words of the scenario."""
+        self._say(Said(t=self.now(), host="", source="note", kind="note", text=words))
+
+    def _say(self, said: Said) -> None:
+        with self._lock:
+            self._said.add((said,), self.now())
+
+    # What is given.
+
+    def recording(self, settle: bool = True) -> Recording:
+        """All that is certain to have happened until this was called. `settle`: packets that are on their way
+        are waited for; without, only those are in it that have come."""
+        packets = self._packets.taken(settle)
+        traced = self._traces.taken(settle)
+        now = self.now()
+        with self._lock:
+            under_way = [made for one in self._under_way for made in self._made(one)]
+            calls = sorted((*self._calls.records, *under_way), key=lambda one: one.t)
+            said = sorted(self._said.records, key=lambda one: one.t)
+            seen = self._sightings.taken()
+            losses = [one.loss(now) for one in (self._calls, self._sightings, self._said) if one.beyond]
+        return Recording(
+            lab=self._plan.key.name,
+            engine=self._plan.engine,
+            began=time.time() - now,
+            length=now,
+            segments=packets.segments,
+            calls=tuple(calls),
+            sightings=seen.sightings,
+            looks=seen.looks,
+            translations=seen.translations,
+            plan=self._plan,
+            said=tuple(said),
+            changes=traced.changes,
+            watches=(*packets.watches, *traced.watches),
+            losses=(*packets.losses, *traced.losses, *losses),
+            clock=packets.clock,
+        )
+
+    def _made(self, calls: UnderWay) -> Iterable[CallMade]:
+        for pending in calls.pending:
+            if pending.done and pending.future.exception() is None:
+                yield self._call(calls, pending.answer().message)
+
+    def _call(self, calls: UnderWay, answer: Message) -> CallMade:
+        step = calls.step
+        began, duration = answer.get("began"), answer.get("duration")
+        t = began + self._packets.shift.add / 1e9 if isinstance(began, int | float) else calls.began
+        return CallMade(
+            t=t - self._origin,
+            duration=float(duration) if isinstance(duration, int | float) else 0.0,
+            host=step.host,
+            verb=step.verb,
+            text=step.text,
+            line=step.line,
+            step=step.name,
+            name=_as(answer.get("name"), str),
+            fd=_as(answer.get("fd"), int),
+            inode=_as(answer.get("inode"), int),
+            local=address(answer.get("local")),
+            peer=address(answer.get("peer")),
+            result=answer.get("result"),
+            errno=_as(answer.get("errno"), str),
+            timed_out=answer.get("timed_out") is True,
+        )
+
+
+def _as(value: Any, kind: type) -> Any:
+    return value if isinstance(value, kind) else None

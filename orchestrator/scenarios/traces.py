@@ -1,0 +1,221 @@
+"""What tracepoints say of a lab, for a recording: from its daemon; or, where that may not and we may (a lab
+of root's on the namespaces engine, whose daemon is in a user namespace), by programs of our own.
+
+Nothing here may break or hold up a scenario: where nothing is traced the recording says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from orchestrator.errors import LabError, ObservationError
+from orchestrator.join.traced import Traced
+from orchestrator.model.recording import Change, Loss, Watch
+from orchestrator.wire import Channel
+
+if TYPE_CHECKING:
+    from orchestrator.daemon.tracing.tracer import Tracer
+
+BEGIN_SECONDS = 5.0  # for the programs to be attached; the scenario goes on without them
+SETTLE_SECONDS = 2.0  # for all that has happened to come in
+
+Open = Callable[[], Channel]
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What has come in, as a recording has it."""
+
+    changes: tuple[Change, ...] = ()
+    watches: tuple[Watch, ...] = ()
+    losses: tuple[Loss, ...] = ()
+
+
+class Traces:
+    """`origin`: when t = 0 is, ns of our monotonic clock. `here`: the lab's kernel is ours."""
+
+    def __init__(self, open_channel: Open, hosts: Iterable[str], origin: int, *, here: bool) -> None:
+        self._open, self._planned, self._here = open_channel, tuple(hosts), here
+        self._traced = Traced(origin)
+        self._lock = threading.Lock()  # of what was traced, and of our own tracer
+        self._own: OwnTracer | None = None
+        self._channel: Channel | None = None
+        self._request = 0
+        self._sending = threading.Lock()
+        self._marks: dict[int, threading.Event] = {}
+        self._last = 0
+        self._begun = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
+
+    @property
+    def why(self) -> str:
+        """Why nothing is traced (any more); "": it is."""
+        return self._traced.why
+
+    def start(self) -> None:
+        """Returns when what happens is recorded, or it is known that it will not be."""
+        self._thread.start()
+        if self._begun.wait(BEGIN_SECONDS):
+            self._settle()
+
+    def map_clock(self, shift: int) -> None:
+        """What is to be added to the daemon's monotonic clock to have ours, ns."""
+        with self._lock:
+            self._traced.shift = 0 if self._own else shift
+
+    def close(self) -> None:
+        """Detach everything; the threads end."""
+        self._over = True
+        channel = self._channel
+        if channel is not None:
+            stop = getattr(channel.stream, "shutdown", None)
+            if stop is not None:  # close(2) alone does not wake the thread that reads
+                with contextlib.suppress(OSError):
+                    stop(socket.SHUT_RDWR)
+            channel.close()
+        self._thread.join(timeout=SETTLE_SECONDS)
+        if self._own is not None:
+            self._own.close()
+
+    def taken(self, settle: bool = True) -> Taken:
+        """All that has come in; `settle`: all that had happened when this was called."""
+        if settle:
+            self._settle()
+        with self._lock:
+            try:
+                changes = self._traced.changes()
+            except ObservationError as error:
+                self._traced.why, changes = error.message, ()
+            return Taken(changes, tuple(self._traced.watches(self._planned)), self._traced.losses())
+
+    def _settle(self) -> bool:
+        """Wait until all that has happened by now has come in. False where it did not in time."""
+        if not self._begun.is_set() or self._channel is None or self.why:
+            return False
+        mark = threading.Event()
+        with self._sending:
+            self._last += 1
+            self._marks[self._last] = mark
+            try:
+                self._channel.feed(self._request, mark=self._last)
+            except (OSError, LabError):
+                return False
+        return mark.wait(SETTLE_SECONDS) and not self.why
+
+    def _run(self) -> None:
+        try:
+            self._channel = self._open()
+            self._request = self._channel.ask("trace")
+            for message, data in self._channel.parts(self._request):
+                if "part" in message:
+                    self._take(message["part"], data)
+            self._end("the daemon said no more")
+        except LabError as error:
+            self._end(error.message)
+        except (OSError, ValueError) as error:  # closed by `close`
+            self._end(f"{type(error).__name__}: {error}")
+
+    def _take(self, part: Mapping[str, Any], data: bytes) -> None:
+        with self._lock:
+            if "tracing" in part and not part["tracing"] and self._here and sys.platform == "linux":
+                part = self._trace_here()
+            if self._own is not None:
+                part = self._own.translated(part)
+            self._traced.take(part, data)
+        if "mark" in part and (mark := self._marks.pop(part["mark"], None)):
+            mark.set()
+        if "tracing" in part:
+            self._begun.set()
+
+    def _trace_here(self) -> Mapping[str, Any]:
+        from orchestrator.daemon.tracing.tracer import Refused, Tracer
+
+        try:
+            tracer = Tracer()
+        except Refused as refused:
+            return {"tracing": False, "why": str(refused)}
+        self._own = OwnTracer(tracer, self._traced, self._lock)
+        return {"tracing": True, "missing": tracer.missing, "reasons": tracer.reasons}
+
+    def _end(self, why: str) -> None:
+        if not self._over:
+            self._traced.why = why
+        self._begun.set()
+        for mark in list(self._marks.values()):
+            mark.set()
+
+
+class OwnTracer:
+    """Programs that this process has attached, and a thread that takes what they record. `lock` is held by
+    whoever calls."""
+
+    def __init__(self, tracer: Tracer, traced: Traced, lock: threading.Lock) -> None:
+        self._tracer, self._traced, self._lock = tracer, traced, lock
+        self._names: dict[int, str] = {}
+        self._lost: dict[int, int] = {}
+        self._ending, self._end = os.pipe2(os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="tracer", daemon=True)
+        self._thread.start()
+
+    def translated(self, part: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a daemon says that does not trace, as it would be if it did: with times of our own."""
+        if "came" in part and not part.get("why"):
+            try:
+                self._tracer.watch(part["netns"])
+            except OSError as error:
+                return {**part, "why": f"its network namespace cannot be watched: {error.strerror or error}"}
+            self._names[part["netns"]] = str(part["came"])
+        elif "went" in part:
+            self._drain(thorough=True)
+            self._tracer.unwatch(part["netns"])
+        elif "mark" in part:
+            at = time.monotonic_ns()
+            self._drain(thorough=True)
+            return {**part, "at": at}
+        return {**part, "at": time.monotonic_ns()}
+
+    def close(self) -> None:
+        """Detach; not with the lock."""
+        os.write(self._end, b"x")
+        self._thread.join()
+        self._tracer.close()
+        for fd in (self._ending, self._end):
+            os.close(fd)
+
+    def _run(self) -> None:
+        """At rest it sleeps. While something comes in it looks fifty times a second."""
+        ready = select.poll()
+        ready.register(self._ending, select.POLLIN)
+        while True:
+            ready.register(self._tracer.ring.fd, select.POLLIN)
+            found = dict(ready.poll())
+            if self._ending in found:
+                return
+            with self._lock:
+                self._drain()
+            ready.unregister(self._tracer.ring.fd)
+            if ready.poll(20):
+                return
+
+    def _drain(self, *, thorough: bool = False) -> None:
+        ring, left = self._tracer.ring, self._tracer.ring.fill
+        while left > 0 and (taken := ring.take()):
+            left -= len(taken)
+            self._traced.take({"records": len(taken)}, taken)
+        if thorough or ring.was_full:
+            ring.was_full = False
+            for cookie, count in self._tracer.lost().items():
+                if lost := count - self._lost.get(cookie, 0):
+                    self._lost[cookie] = count
+                    about = {"host": self._names[cookie], "lost": lost, "at": time.monotonic_ns()}
+                    self._traced.take(about)

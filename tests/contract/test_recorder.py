@@ -1,0 +1,232 @@
+"""What is recorded while something happens in a lab, and what the daemon has kept of it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator import bringup, histories
+from orchestrator.errors import ObservationError
+from orchestrator.join import recordings
+from orchestrator.model.recording import ACK, FIN, RST, SYN, Recording, Segment, Watch
+from orchestrator.runs import Runner
+from orchestrator.scenarios.recorder import Recorder
+from tests.conftest import LabFactory
+from tests.support.rig import Rig, eventually
+from tests.support.scenarios import Silent, explained, perform, scenarios
+
+LAB = """
+networks: {office: {subnet6: auto}, dc: {subnet6: auto}}
+routers: {edge: {networks: [office, dc]}}
+hosts:
+  web: {role: server, networks: [dc]}
+  alice: {role: client, networks: [office]}
+"""
+real = pytest.mark.engine("namespaces", "docker")
+HOSTS = {"alice", "edge", "web"}
+
+
+@contextlib.contextmanager
+def recording(lab: Rig) -> Iterator[Recorder]:
+    """One that begins now."""
+    with Recorder(lab.another, lab.lab.plan, time.monotonic()) as recorder:
+        yield recorder
+
+
+def connect(lab: Rig, port: int, family: int = 4) -> None:
+    """alice.c <=> web.conn, by web.l."""
+    lab.call("web", "listen", address={4: "0.0.0.0", 6: "::"}[family], port=port, to="l")
+    lab.call("alice", "connect", address=lab.address("web", family), port=port, to="c")
+    lab.call("web", "accept", fd="l", to="conn")
+
+
+def at(found: Recording, host: str, port: int) -> list[Segment]:
+    """What a host saw of the connections of a port."""
+    return [one for one in found.segments if one.host == host and port in (one.source[1], one.target[1])]
+
+
+def flags(found: Recording, host: str, port: int) -> list[tuple[bool, int, int]]:
+    """Direction, flags and payload of these; without PSH."""
+    return [(one.outgoing, one.flags & (SYN | FIN | RST | ACK), one.length) for one in at(found, host, port)]
+
+
+def packets(found: Recording) -> dict[str, Watch]:
+    """Who was watched, the last word on each host."""
+    return {one.host: one for one in found.watches if one.source == "packet"}
+
+
+HANDSHAKE = [(True, SYN, 0), (False, SYN | ACK, 0), (True, ACK, 0)]
+HELLO = [(True, ACK, 5), (False, ACK, 0)]
+HALF_CLOSED = [(True, FIN | ACK, 0), (False, ACK, 0)]
+
+
+def mirrored(seen: list[tuple[bool, int, int]]) -> list[tuple[bool, int, int]]:
+    """As the other end sees it."""
+    return [(not outgoing, bits, size) for outgoing, bits, size in seen]
+
+
+STEPS = """
+steps:
+  - web: listen :8300 as door
+  - alice: connect web:8300 as call
+  - web: accept door as conn
+  - alice: send call hello
+  - web: recv conn 5
+  - alice: shutdown call write
+  - expect: {connection: alice.call, client: FIN_WAIT2, server: CLOSE_WAIT}
+  - note: half closed
+"""
+
+
+@real
+def test_a_scenario_is_recorded(lab: Rig) -> None:
+    runner = Runner(lab.lab, Silent())
+    record = runner.run(scenarios(LAB, STEPS)[0])
+    assert record.verdict == "pass", explained(record)
+    found = recordings.decode(runner.recordings[record.recording])
+    assert flags(found, "alice", 8300) == HANDSHAKE + HELLO + HALF_CLOSED
+    assert flags(found, "web", 8300) == mirrored(HANDSHAKE + HELLO + HALF_CLOSED)
+    assert len(at(found, "edge", 8300)) == 2 * len(at(found, "web", 8300)), "it comes in and goes out"
+    assert [one.verb for one in found.calls] == ["listen", "connect", "accept", "send", "recv", "shutdown"]
+    assert [one.kind for one in found.said] == ["note"]
+    assert {"FIN_WAIT2", "CLOSE_WAIT"} <= {one.state for one in found.sightings}
+    assert not found.losses
+    assert packets(found).keys() == HOSTS
+    assert [one.why for one in found.watches if one.why] == []
+
+
+@real
+def test_calls_and_packets_are_on_one_clock(lab: Rig) -> None:
+    runner = Runner(lab.lab, Silent())
+    record = runner.run(scenarios(LAB, STEPS)[0])
+    found = recordings.decode(runner.recordings[record.recording])
+    calls = {one.verb: one for one in found.calls}
+    sent = {(one.flags & (SYN | FIN), one.length): one for one in at(found, "alice", 8300) if one.outgoing}
+    error = packets(found)["alice"].error
+    assert 0 < error < 0.001
+    for verb, key in (("connect", (SYN, 0)), ("send", (0, 5)), ("shutdown", (FIN, 0))):
+        call, packet = calls[verb], sent[key]
+        assert call.t - error <= packet.t <= call.t + call.duration + error, verb
+    accepted = next(one for one in at(found, "web", 8300) if one.flags & (SYN | FIN | RST) == 0)
+    assert accepted.t - error <= calls["accept"].t + calls["accept"].duration
+    step = next(one for one in record.steps if "connect" in one.text)
+    assert step.began <= calls["connect"].t <= step.began + 1, "and on the clock of steps"
+
+
+@real
+def test_the_record_of_a_scenario_has_its_events(lab: Rig) -> None:
+    record = perform(lab, LAB, STEPS)
+    kinds = {(one["source"], one["kind"]) for one in record.events}
+    assert {("call", "connect"), ("call", "shutdown"), ("packet", "sent"), ("packet", "received")} <= kinds
+    times = [one["t"] for one in record.events]
+    assert times == sorted(times)
+
+
+@real
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_has_happened_is_in_the_recording_at_once(lab: Rig, family: int) -> None:
+    """A program can know of it: then it is in the recording, each time."""
+    with recording(lab) as recorder:
+        for number in range(20):
+            port = 8310 + number
+            connect(lab, port, family)
+            assert flags(recorder.recording(), "web", port)[:3] == mirrored(HANDSHAKE)
+            lab.call("alice", "reset", fd="c")
+            assert lab.received("web", "conn")[1]["errno"] == "ECONNRESET"
+            assert any(one.flags & RST for one in at(recorder.recording(), "web", port))
+            lab.clear()
+        found = recorder.recording()
+    assert {one.source[0] for one in at(found, "alice", 8310)} == {
+        lab.address("alice", family),
+        lab.address("web", family),
+    }
+
+
+@real
+def test_what_a_host_says_to_itself_is_seen_once(lab: Rig) -> None:
+    with recording(lab) as recorder:
+        lab.call("web", "listen", port=8340, to="l")
+        lab.call("web", "connect", address="127.0.0.1", port=8340, to="c")
+        found = [one for one in at(recorder.recording(), "web", 8340) if one.device == "lo"]
+    assert [one.flags for one in found] == [SYN, SYN | ACK, ACK]
+
+
+@real
+def test_what_was_before_is_not_in_a_recording_but_kept(lab: Rig) -> None:
+    eventually(lambda: packets(histories.taken(lab.lab)).keys() == HOSTS)
+    connect(lab, 8341)
+    lab.call("alice", "send", fd="c", text="hello")
+    assert lab.received("web", "conn", size=5)[0] == b"hello"
+    with recording(lab) as recorder:
+        lab.call("alice", "shutdown", fd="c", how="write")
+        eventually(lambda: flags(recorder.recording(), "alice", 8341)[-1:] == HALF_CLOSED[1:])
+        assert flags(recorder.recording(), "alice", 8341) == HALF_CLOSED
+    found = histories.taken(lab.lab)
+    assert flags(found, "alice", 8341) == HANDSHAKE + HELLO + HALF_CLOSED
+    assert flags(found, "web", 8341) == mirrored(HANDSHAKE + HELLO + HALF_CLOSED)
+    assert not found.losses
+    assert all(0 <= one.t <= found.length for one in found.segments)
+    assert abs(found.began + found.length - time.time()) < 5
+    states = {one.state for one in found.sightings if 8341 in (one.local[1], one.peer[1])}
+    assert states == {"LISTEN", "FIN_WAIT2", "CLOSE_WAIT"}
+
+
+@real
+def test_a_host_that_is_made_anew_is_watched_again(lab_factory: LabFactory) -> None:
+    lab = lab_factory(LAB)
+    with recording(lab) as recorder:
+        lab.channel.call("power_off", host="web")
+        eventually(lambda: packets(recorder.recording())["web"].why)
+        ended = packets(recorder.recording())["web"]
+        assert "its power was cut" in ended.why
+        assert ended.ended < recorder.now()
+        assert not bringup.restart(lab.lab, "web")
+        eventually(lambda: packets(recorder.recording())["web"].why == "")
+        connect(lab, 8342)
+        found = recorder.recording()
+    assert flags(found, "web", 8342) == mirrored(HANDSHAKE)
+    first, second = (one for one in found.watches if one.host == "web")
+    assert first.ended <= second.began < second.ended
+
+
+@real
+def test_a_paused_host_is_watched(lab: Rig) -> None:
+    lab.call("web", "listen", port=8343, to="l")
+    with recording(lab) as recorder:
+        lab.channel.call("pause", host="web")
+        try:
+            lab.call("alice", "connect", address=lab.address("web"), port=8343, to="c")
+            assert flags(recorder.recording(), "web", 8343) == mirrored(HANDSHAKE)
+        finally:
+            lab.channel.call("resume", host="web")
+
+
+@real
+def test_a_lab_that_ends_meanwhile_ends_the_recording(lab_factory: LabFactory) -> None:
+    lab = lab_factory(LAB)
+    with recording(lab) as recorder:
+        connect(lab, 8344)
+        before = recorder.recording()
+        lab.another().call("down")
+        eventually(lambda: any(one.why for one in packets(recorder.recording()).values()))
+        began = time.monotonic()
+        found = recorder.recording()
+        assert time.monotonic() - began < 1
+    assert at(found, "alice", 8344)[:3] == at(before, "alice", 8344)[:3]
+    assert packets(found)["alice"].ended < found.length
+
+
+@pytest.mark.engine("fake")
+def test_without_packets_that_is_said(lab: Rig) -> None:
+    record = perform(lab, LAB, STEPS)
+    assert record.verdict == "pass", explained(record)
+    with recording(lab) as recorder:
+        found = recorder.recording()
+    assert {one.why for one in packets(found).values()} == {"the fake engine has no packets"}
+    assert packets(found).keys() == HOSTS
+    assert not any(one.began < one.ended for one in packets(found).values())
+    with pytest.raises(ObservationError, match="the fake engine has no packets"):
+        histories.taken(lab.lab)
