@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -258,6 +259,9 @@ class Server:
     async def _impair(self, request: ClientRequest) -> wire.Message:
         """Cuts and links: imported when the first is asked for."""
         if self._impairing is None:
+            if request.message["op"] == "impairments":  # there were none yet
+                nothing: wire.Message = {"impairments": [], "links": [], "declared": None, "events": []}
+                return {**nothing, "now": time.monotonic()}
             from orchestrator.daemon.impairing import Impairing
 
             self._impairing = Impairing(self._hosts, self._maker.zygote)
