@@ -341,13 +341,7 @@ class Server:
 
     async def _counters(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))
-        async with self._observing:
-            taken = await shielded(in_thread(lambda: list(counters.take(hosts))))
-        for one in taken:
-            if isinstance(one, counters.Read):
-                sizes = dict(zip(counters.FILES, map(len, one.texts), strict=True))
-                await request.part({"host": one.host.name, "at": one.at, "sizes": sizes}, *one.texts)
-        return {"not_observed": [one.name for one in taken if isinstance(one, Host)]}
+        return await counters.counters(request, hosts, self._observing)
 
     async def _capture(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))
