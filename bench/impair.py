@@ -82,7 +82,11 @@ class Bench:
         with self.lab.another_channel() as channel:
             request = channel.ask("exec", host=host, argv=list(argv), env={}, tty=None)
             channel.feed(request, eof=True)
-            out = [frame.data for frame in channel.parts(request) if frame.message.get("stream") == "out"]
+            out = [
+                frame.data
+                for frame in channel.parts(request)
+                if frame.message.get("part", {}).get("stream") == "out"
+            ]
         return b"".join(out).decode()
 
     @contextmanager
@@ -96,7 +100,7 @@ class Bench:
             request = channel.ask("exec", host="b", argv=["perl", "-e", program], env={}, tty=None)
             channel.feed(request, eof=True)
             for frame in channel.parts(request):
-                if frame.message.get("stream") == "out":
+                if frame.message.get("part", {}).get("stream") == "out":
                     said.append(frame.data.decode())
                     ready.set()
 

@@ -30,8 +30,11 @@ _ABSOLUTE = 1  # TFD_TIMER_ABSTIME
 _PR_SET_TIMERSLACK = 29
 _LIVELY = -10  # nice: who waits for a packet should not wait for those that send
 
-# A held packet: when it is due, its number, and, where it is not simply accepted, what replaces it.
-Held = tuple[float, bytes, bytes | None]
+_ECHO_REPLY = {4: (9, 1, 0), 6: (6, 58, 129)}  # where the protocol stands, its number, the ICMP type
+
+# A held packet: when it is due, its number, what replaces it (where it is not simply accepted), and whether
+# that comes as a new packet.
+Held = tuple[float, bytes, bytes | None, bool]
 
 
 class Timer:
@@ -54,10 +57,14 @@ class Timer:
 
 
 class Queue:
-    """What comes to a host on one way, in the order in which it came."""
+    """What comes to a host on one way, in the order in which it came.
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    `echoes`: it is for ICMP. ping(8) asks the kernel when the answer came, and the kernel says when it came
+    in, before it was held. So the answer is dropped when its time has come, and sent once more from within.
+    """
+
+    def __init__(self, number: int, *, echoes: bool) -> None:
+        self.number, self.echoes = number, echoes
         self.lines: list[Line] = []
         self.held: deque[Held] = deque()
         self.last = 0.0
@@ -70,7 +77,11 @@ class Queue:
         by_segment = any(line.by_segment for line in lines)
         simple = not by_segment and not any(line.rate or line.jitter for line in lines)
         self.constant = sum(line.delay for line in lines) if simple else None
-        copy = 0xFFFF if any(line.changes for line in lines) else 0 if simple else nfqueue.HEADER
+        if self.echoes:
+            self.constant = None
+        copy = (
+            0xFFFF if self.echoes or any(line.changes for line in lines) else 0 if simple else nfqueue.HEADER
+        )
         return nfqueue.configure(self.number, copy=copy, bundles=not by_segment)
 
 
@@ -80,6 +91,7 @@ class Incoming:
     def __init__(self, sock: socket.socket, again: dict[int, socket.socket]) -> None:
         self.socket, self.again = sock, again
         self.queues: dict[int, Queue] = {}
+        self.own: frozenset[bytes] = frozenset()  # the host's addresses
         self.refused = 0  # errno of the last answer
         self.answered = 0
         sock.setblocking(False)
@@ -155,7 +167,7 @@ class DelayLine:
     def _take(self, host: Incoming, queue: Queue, packet: nfqueue.Packet, arrived: float) -> None:
         queue.seen += 1
         if queue.constant is not None:
-            self._hold(host, queue, max(arrived + queue.constant, queue.last), packet.number, None)
+            self._hold(host, queue, max(arrived + queue.constant, queue.last), (packet.number, None, False))
             return
         payload = packet.payload
         probe = len(payload) > 20 and payload[9 if payload[0] >> 4 == 4 else 6] == 253
@@ -171,13 +183,16 @@ class DelayLine:
         if what.overtakes:
             self._say(host, nfqueue.verdict(queue.number, packet.number, nfqueue.ACCEPT, other))
         else:
-            self._hold(host, queue, max(what.due, queue.last), packet.number, other)
+            again = queue.echoes and is_echo_reply(payload, host.own)
+            if again and other is None:
+                other = payload
+            self._hold(host, queue, max(what.due, queue.last), (packet.number, other, again))
 
-    def _hold(self, host: Incoming, queue: Queue, due: float, number: bytes, other: bytes | None) -> None:
+    def _hold(self, host: Incoming, queue: Queue, due: float, what: tuple[bytes, bytes | None, bool]) -> None:
         if not queue.held:
             heapq.heappush(self._heap, (due, host.socket.fileno(), queue.number))
         queue.last = due
-        queue.held.append((due, number, other))
+        queue.held.append((due, *what))
 
     def _release(self, now: float) -> None:
         """Let go what is due; of what is due in a moment wait for it."""
@@ -199,14 +214,18 @@ class DelayLine:
     def _let_go(self, host: Incoming, queue: Queue, now: float) -> None:
         held, last = queue.held, None
         while held and held[0][0] <= now:
-            _, number, other = held.popleft()
+            _, number, other, again = held.popleft()
             if other is None:
                 last = number
                 continue
             if last is not None:
                 self._say(host, nfqueue.accept_up_to(queue.number, last))
                 last = None
-            self._say(host, nfqueue.verdict(queue.number, number, nfqueue.ACCEPT, other))
+            if again:
+                self._say(host, nfqueue.verdict(queue.number, number, nfqueue.DROP))
+                self._send_again(host, other)
+            else:
+                self._say(host, nfqueue.verdict(queue.number, number, nfqueue.ACCEPT, other))
         if last is not None:
             self._say(host, nfqueue.accept_up_to(queue.number, last))
 
@@ -276,6 +295,7 @@ class DelayLine:
         its way at once. Raises OSError where there can be none."""
         host = self._hosts[str(message["host"])]
         wanted = {int(number): names for number, names in message["queues"].items()}
+        host.own = frozenset(_packed(address) for address in message.get("own") or ())
         for number in [one for one in host.queues if one not in wanted]:
             self._let_go(host, host.queues.pop(number), float("inf"))
             self._configure(host, nfqueue.unbind(number))
@@ -283,7 +303,7 @@ class DelayLine:
             queue = host.queues.get(number)
             if queue is None:
                 self._configure(host, nfqueue.bind(number))
-                queue = host.queues[number] = Queue(number)
+                queue = host.queues[number] = Queue(number, echoes=number >= int(message["beside"]))
             self._configure(host, queue.change([self._lines[name] for name in names]))
 
     def _configure(self, host: Incoming, message: bytes) -> None:
@@ -303,6 +323,21 @@ class DelayLine:
             name: {str(number): [queue.seen, queue.lost] for number, queue in host.queues.items()}
             for name, host in self._hosts.items()
         }
+
+
+def is_echo_reply(packet: bytes, own: frozenset[bytes]) -> bool:
+    """Whether it answers a ping of this very host."""
+    version = packet[0] >> 4 if packet else 0
+    if version not in _ECHO_REPLY or len(packet) < 48 - 20 * (version == 4):
+        return False
+    place, protocol, kind = _ECHO_REPLY[version]
+    header = (packet[0] & 15) * 4 if version == 4 else 40
+    target = packet[16:20] if version == 4 else packet[24:40]
+    return packet[place] == protocol and packet[header] == kind and target in own
+
+
+def _packed(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
 def _stamped() -> socket.socket:

@@ -19,7 +19,7 @@ from orchestrator.daemon import verifying
 from orchestrator.daemon.cut_rules import Keys, interface_key, neighbour_key
 from orchestrator.daemon.delays import Delays
 from orchestrator.daemon.hosts import Hosts
-from orchestrator.daemon.in_force import RENEW, InForce, Queued
+from orchestrator.daemon.in_force import BESIDE, RENEW, InForce, Queued
 from orchestrator.daemon.probes import Way
 from orchestrator.daemon.rooms import Rooms
 from orchestrator.daemon.threads import in_thread, shielded
@@ -95,7 +95,7 @@ class Impairments:
                 await self._in_thread(lambda: self._withdraw_cut(cut))
                 raise
             self._cuts[cut.number] = cut
-            self._note("cut", cut.text, cut.until)
+            self._note("cut", cut.text, cut)
             if not cut.quick:
                 cut.verified = await self._in_thread(lambda: self._verified(cut))
         self._keep()
@@ -112,7 +112,7 @@ class Impairments:
                 del self._settings[setting.number]
                 await self._in_thread(self._apply_links)
                 raise
-            self._note("link", setting.text, setting.until)
+            self._note("link", setting.text, setting)
             ways, expected = self._crossings(setting.places)
             setting.verified = await self._in_thread(lambda: verifying.links(ways, expected))
             for one in overruled(self._settings.values()):
@@ -138,7 +138,8 @@ class Impairments:
         gone: list[Cut | Setting] = [*cuts, *settings]
         for one in gone:
             over = one.until is not None and one.until <= time.monotonic()
-            self._note("heal", f"{one.text}: {'its time is over' if over else 'taken back'}", None)
+            why = "its time is over" if over else "taken back"
+            self._note("heal", f"{one.text}: {why}", one, over=over)
         if not self.any:
             await self._in_thread(self._leave)
         return len(cuts) + len(settings)
@@ -206,7 +207,7 @@ class Impairments:
         if self._delays is not None and self._delays.gone:
             self._delays.close()
             self._delays = None
-            self._note("heal", "the process that delays packets was ended; it is started again", None)
+            self._note("heal", "the process that delays packets was ended; it is started again")
             self._apply_links()
         for room in self._rooms.values():
             try:
@@ -329,15 +330,19 @@ class Impairments:
                 known[way] = next(n for n in itertools.count(FIRST_QUEUE) if n not in known.values())
         for way in [way for way in known if way not in ways]:
             del known[way]
-        queued = []
+        queued, own = [], self._rooms.addresses(name)
         for way, crossed in ways.items():
             until = last_of(ends, crossed)
             index = room.interface(way[1])
             mac = self._rooms.mac(*way) if way[0] else ""
             queued.append((Queued(known[way], index, mac), until))
         if ways:
-            numbers = {str(known[way]): [_line(p) for p in crossed] for way, crossed in ways.items()}
-            delays.ask("queues", host=name, queues=numbers)
+            numbers = {
+                str(known[way] + beside): [_line(p) for p in crossed]
+                for way, crossed in ways.items()
+                for beside in (0, BESIDE)
+            }
+            delays.ask("queues", host=name, queues=numbers, beside=FIRST_QUEUE + BESIDE, own=own)
         room.queue(queued)
         if not ways:
             delays.ask("queues", host=name, queues={})
@@ -346,7 +351,11 @@ class Impairments:
 
     def _verified(self, cut: Cut) -> list[verifying.Word]:
         others = [] if cut.links else [(b, a) for a, b in cut.ways if (b, a) not in cut.ways]
-        return verifying.cut(cut.number, self._rooms.ways_of(cut), self._rooms.ways(others))
+        words = verifying.cut(cut.number, self._rooms.ways_of(cut), self._rooms.ways(others))
+        looked_at = {word.way for word in words}
+        named = [*(f"{a} -> {b}" for a, b in cut.ways), *(f"{host} -> " for host, _ in cut.links)]
+        missing = [way for way in named if not any(seen.startswith(way) for seen in looked_at)]
+        return [*words, *(verifying.Word(way, None, "no probe can be sent there") for way in missing)]
 
     def _crossings(self, places: Sequence[Place]) -> tuple[list[Way], list[verifying.Expected]]:
         """Ways over these links, both directions, and what is expected of each."""
@@ -369,12 +378,13 @@ class Impairments:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await shielded(in_thread(work))
 
-    def _note(self, kind: str, text: str, until: float | None) -> None:
-        """An event for the timeline; `t` is the monotonic clock."""
+    def _note(self, kind: str, text: str, one: Cut | Setting | None = None, *, over: bool = False) -> None:
+        """An event for the timeline; `t` is the monotonic clock. `scoped`: a channel's own."""
         number = self.events[-1]["number"] + 1 if self.events else 0
         now = time.monotonic()
-        left = None if until is None else round(until - now, 6)
-        self.events.append({"number": number, "t": now, "kind": kind, "text": text, "for": left})
+        left = None if one is None or one.until is None else round(one.until - now, 6)
+        about = {"scoped": one is not None and one.client is not None, "over": over, "for": left}
+        self.events.append({"number": number, "t": now, "kind": kind, "text": text, **about})
 
 
 def _line(place: Place) -> str:

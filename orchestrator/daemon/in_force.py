@@ -26,10 +26,15 @@ from orchestrator.daemon.hosts import Host
 TABLE = "lab_impairments"
 LEASE = 10.0  # seconds that what has no end lasts without being renewed
 RENEW = 3.0
+BESIDE = 0x1000  # from the number of a queue to that of the one for ICMP
 _BASE = "in"
 _PRIORITY = -90  # behind the translation of addresses (NF_IP_PRI_NAT_DST): hosts are known by their own
 _RAW = -300  # NF_IP_PRI_RAW: before connections are tracked
-_ICMPV6, _NEIGHBOURS = 58, (135, 136)  # RFC 4861: what IPv6 has for ARP, which no rule here sees either
+_ICMP, _ICMPV6, _NEIGHBOURS = (
+    1,
+    58,
+    (135, 136),
+)  # RFC 4861: what IPv6 has for ARP, which no rule here sees either
 _SIOCGIFHWADDR = 0x8927  # linux/sockios.h
 
 
@@ -70,10 +75,14 @@ class Queued:
             return cut_rules.neighbour_key(self.interface, self.mac)
         return cut_rules.interface_key(self.interface)
 
-    def rule(self) -> nft.Message:
-        """Hand it over."""
+    def rules(self) -> Iterator[nft.Message]:
+        """Hand it over: what answers a ping to a queue beside (delay_line.py, Queue)."""
         found = [nft.meta(nft.IIF)] + ([nft.link(6, 6, nft.SECOND_WORD)] if self.mac else [])
-        return nft.rule(TABLE, _BASE, *found, nft.lookup(self.set), nft.queue(self.number))
+        found.append(nft.lookup(self.set))
+        for protocol in (_ICMP, _ICMPV6):
+            echo = [nft.meta(nft.PROTOCOL), nft.compare(bytes([protocol]))]
+            yield nft.rule(TABLE, _BASE, *found, *echo, nft.queue(self.number + BESIDE))
+        yield nft.rule(TABLE, _BASE, *found, nft.queue(self.number))
 
 
 class InForce:
@@ -203,7 +212,7 @@ class InForce:
         probe += [nft.transport(0, 1), nft.compare(bytes([cut_rules.CUT_PROBE]))]
         yield nft.rule(TABLE, _BASE, *probe, nft.verdict(nft.ACCEPT))
         for one in sorted(queues, key=lambda one: not one.mac):
-            yield one.rule()
+            yield from one.rules()
 
     def _commit(self, messages: Sequence[nft.Message]) -> None:
         """The table is made with what first comes into it; where it cannot belong to us, it is made all the

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -258,6 +259,9 @@ class Server:
     async def _impair(self, request: ClientRequest) -> wire.Message:
         """Cuts and links: imported when the first is asked for."""
         if self._impairing is None:
+            if request.message["op"] == "impairments":  # there were none yet
+                nothing: wire.Message = {"impairments": [], "links": [], "declared": None, "events": []}
+                return {**nothing, "now": time.monotonic()}
             from orchestrator.daemon.impairing import Impairing
 
             self._impairing = Impairing(self._hosts, self._maker.zygote)
@@ -337,13 +341,7 @@ class Server:
 
     async def _counters(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))
-        async with self._observing:
-            taken = await shielded(in_thread(lambda: list(counters.take(hosts))))
-        for one in taken:
-            if isinstance(one, counters.Read):
-                sizes = dict(zip(counters.FILES, map(len, one.texts), strict=True))
-                await request.part({"host": one.host.name, "at": one.at, "sizes": sizes}, *one.texts)
-        return {"not_observed": [one.name for one in taken if isinstance(one, Host)]}
+        return await counters.counters(request, hosts, self._observing)
 
     async def _capture(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))

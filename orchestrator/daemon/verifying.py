@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ CUT_SECONDS = 0.25  # that the control of a probe may take
 _TIMES = 3  # probes of a link, of which the fastest counts
 _SLACK = 0.002  # seconds that the fastest may be off: a busy computer
 _MORE = 0.25  # that it may be slower beside
-_MOST_WAYS = 400  # that are looked at; of a network of many hosts not each pair
+_TOGETHER = 400  # ways that are looked at at once
 _NETFILTER = 12
 _IPV6_HDRINCL = 36  # linux/in6.h
 
@@ -51,13 +51,19 @@ class Expected:
 
 def cut(number: int, ways: Sequence[Way], open_ways: Sequence[Way]) -> list[Word]:
     """A cut stops its probes on these ways, and not on those. Raises EngineError."""
-    probed = [*ways, *open_ways][:_MOST_WAYS]
-    probes = Probes(probed)
-    try:
-        seen = probes.cut(number, CUT_SECONDS)
-    finally:
-        probes.close()
+    seen: list[Seen] = []
+    for some in _parts([*ways, *open_ways]):
+        probes = Probes(some)
+        try:
+            seen += probes.cut(number, CUT_SECONDS)
+        finally:
+            probes.close()
     return [_cut_word(one, stopped=at < len(ways)) for at, one in enumerate(seen)]
+
+
+def _parts(ways: Sequence[Way]) -> Iterator[Sequence[Way]]:
+    for start in range(0, len(ways), _TOGETHER):
+        yield ways[start : start + _TOGETHER]
 
 
 def _cut_word(seen: Seen, *, stopped: bool) -> Word:
@@ -71,14 +77,13 @@ def _cut_word(seen: Seen, *, stopped: bool) -> Word:
 
 def links(ways: Sequence[Way], expected: Sequence[Expected]) -> list[Word]:
     """Probes take as long as they should, each way. Raises EngineError."""
-    ways, expected = ways[:_MOST_WAYS], expected[:_MOST_WAYS]
-    if not ways:
-        return []
-    probes = Probes(ways)
-    try:
-        seen = probes.time(max(one.most for one in expected) + _MORE, _TIMES)
-    finally:
-        probes.close()
+    seen: list[Seen] = []
+    for some in _parts(ways):
+        probes = Probes(some)
+        try:
+            seen += probes.time(max(one.most for one in expected) + _MORE, _TIMES)
+        finally:
+            probes.close()
     return [_link_word(one, what) for one, what in zip(seen, expected, strict=True)]
 
 

@@ -47,8 +47,22 @@ def _healed(plan: Plan, step: Heal) -> dict[str, Any]:
     return {key: who(plan, name) for key, name in ends.items() if name is not None}
 
 
+def not_in_force(seen: dict[str, Any], plan: Plan) -> str:
+    """Why what the lab file declares is not known to be so; nothing where it is."""
+    declared = [one for one in seen.get("impairments", []) if one.get("declared")]
+    wanted = len(plan.impaired.links) + len(plan.impaired.cuts)
+    if len(declared) < wanted:
+        return "what the file declares of links and cuts is not in force (`lab up` puts it back)"
+    for one in declared:
+        if why := one.get("failed") or doubtful(one):
+            return f"{one.get('text')}, which the file declares, is not known to be so: {why}"
+    return ""
+
+
 def doubtful(answer: dict[str, Any]) -> str:
     """What an answer says is not as it should be, way by way; nothing where all of it was seen."""
+    if "verified" in answer and not answer["verified"]:
+        return "there is no way that could be probed"
     words = [one for one in answer.get("verified", []) if not one.get("verified")]
     said = list(dict.fromkeys(f"{one.get('way')}: {one.get('why')}" for one in words))
     more = f" … and {len(said) - MOST_SAID} more" if len(said) > MOST_SAID else ""

@@ -348,6 +348,7 @@ class Performer:
     def _impair(self, step: Impair) -> None:
         began = time.monotonic()
         came = impairing.impair(self._requests, self._plan, step)
+        self._recorder.intervened("", type(step).__name__.lower(), step.text, began)
         duration = time.monotonic() - began
         about = self._about(step, began)
         self._record(step, StepRecord(**about, duration=duration, verdict=came.verdict, why=came.why))
