@@ -15,6 +15,7 @@ _MASK = 0xFFFFFFFF
 SLACK = (
     0.005  # seconds: a tracepoint's change comes before the SYN that it leads to, while a route is looked up
 )
+NEAR = 1.0  # seconds from a look to the next
 INFINITE = float("inf")
 _BEGINNINGS = {("CLOSE", "SYN_SENT"), ("LISTEN", "SYN_RECV")}
 
@@ -58,7 +59,7 @@ class Life:
         if self.changes:
             first = min(first, self.changes[0].t)
         if self.sightings:
-            first = min(first, self.sightings[0].began)
+            first = min(first, self.sightings[0].ended)
         if self.called is not None:
             first = min(first, self.called.began)
         return first
@@ -161,7 +162,10 @@ class _Split:
     def _came(self, segment: Segment, before: int) -> Life:
         current = self._current
         if segment.flags & ACK:
-            return current or self._new(iss=before)
+            life = current or self._new(iss=before)
+            if life.iss == before and life.irs is None:
+                life.irs = segment.seq
+            return life
         if current is not None and (current.irs == segment.seq or _opens(current)):
             current.irs = segment.seq
             return current
@@ -203,7 +207,9 @@ def _in_vain(words: Sequence[Change], segments: Sequence[Segment]) -> bool:
 
 def _socket_of(found: list[list[Change]], change: Change) -> list[Change] | None:
     if (change.old, change.new) in _BEGINNINGS:
-        return None
+        request = found[-1] if found else []
+        only_sent = all(word.kind == "retransmit-synack" for word in request)
+        return request if request and only_sent and change.old == "LISTEN" else None
     for words in reversed(found):
         if change.cookie is None or words[0].cookie in (None, change.cookie):
             return words
@@ -216,7 +222,10 @@ def attach(sockets: Iterable[Called], places: Places, found: dict[Key, list[Life
     for some in found.values():
         for life in some:
             by_local.setdefault((life.host, life.local), []).append(life)
-    for socket in sockets:
+    connecting = [one for one in sockets if not one.accepted]
+    accepted = [one for one in sockets if one.accepted]
+    connecting.sort(key=lambda one: -one.began)  # the last first: what was seen before it is another's
+    for socket in (*connecting, *accepted):
         owner = _of(socket, places, found, by_local)
         if owner is None:
             yield from socket.calls
@@ -234,15 +243,33 @@ def _of(
         return None
     host, local, peer = socket.host, socket.local, socket.peer
     near = by_local.get((host, local), []) if peer is None else found.get((host, local, peer), [])
-    free = [life for life in near if life.called is None]
+    # an accept comes after its life's first sign, a connect is that
+    began, accepted = socket.began, socket.accepted
+    free = [
+        life
+        for life in near
+        if life.called is None
+        and (life.first() <= began + SLACK if accepted else life.first() >= began - SLACK)
+    ]
+    if accepted and not free:  # or it was not seen before that, for nobody looked
+        unheard = [
+            one
+            for one in near
+            if one.called is None
+            and not one.segments
+            and not one.changes
+            and one.first() <= socket.ended + NEAR
+        ]
+        return min(unheard, key=Life.first, default=None) or _made(socket, places, found)
     if free:
-        began = socket.began
-        # an accept comes after its life's first sign, a connect is that
-        before = [life for life in free if life.first() <= began + SLACK]
-        if socket.accepted:
-            return before[-1] if before else None
-        return min(free, key=lambda life: abs(life.first() - began))
-    if peer is None or not socket.opened:
+        return max(free, key=Life.first) if accepted else min(free, key=Life.first)
+    return _made(socket, places, found)
+
+
+def _made(socket: Called, places: Places, found: dict[Key, list[Life]]) -> Life | None:
+    """One of which nothing but its calls is known."""
+    host, local, peer = socket.host, socket.local, socket.peer
+    if local is None or peer is None or not socket.opened:
         return None
     life = Life(places.place(host, local, peer))
     found.setdefault((host, local, peer), []).append(life)

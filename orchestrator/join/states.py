@@ -10,13 +10,13 @@ from orchestrator.join.callers import Called
 from orchestrator.join.incarnations import Life
 from orchestrator.join.kernel_words import by_kernel
 from orchestrator.join.packet_states import ByPackets, by_packets
-from orchestrator.join.paths import Claim
-from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR, spans, stays, with_moments, with_others
+from orchestrator.join.paths import RANK, Claim
+from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR, SAME, spans, stays, with_moments, with_others
 from orchestrator.join.steps import SILENT, STUCK, Step
 from orchestrator.join.tcp import Machine
 from orchestrator.join.watching import Coverage, Watching
 from orchestrator.model.events import UNKNOWN, Source, Span
-from orchestrator.model.recording import Look, Recording
+from orchestrator.model.recording import Look, Recording, Sighting
 
 USED_AGAIN = "its addresses are another socket's"
 _CLOSED_FROM = {"ESTABLISHED": "FIN_WAIT1", "CLOSE_WAIT": "LAST_ACK", "SYN_SENT": "CLOSE"}
@@ -43,7 +43,7 @@ class States:
     """Derives them. `tampered`: by host."""
 
     def __init__(self, recording: Recording, watching: Watching, tampered: Mapping[str, float]) -> None:
-        self._length = recording.length
+        self._length = watching.length
         self._watching, self._tampered = watching, tampered
         self._looks: dict[str, list[Look]] = {}
         for look in sorted(recording.looks, key=lambda one: (one.began, one.ended, one.host)):
@@ -71,6 +71,8 @@ class States:
         seen = None
         if life.segments:
             seen = by_packets(life, host.packets, self._length, host.tampered)
+            if life.sightings and _refuted(seen.steps, life.sightings):
+                seen = by_packets(life, host.packets, self._length, 0.0)
         machine = seen.machine if seen is not None else None
         if seen is not None and not (life.changes or life.sightings or life.called or life.after):
             return EndStates(tuple(spans(seen.steps, host.errors)), machine)
@@ -85,14 +87,26 @@ class States:
         claims += _of_closing(path, life.called, self._length)
         claims.sort(key=lambda claim: (claim.ended, claim.began, claim.state))
         path = paths.completed(path, claims, self._length)
-        _ended(path, claims, life.segments[-1].t if life.segments else float("-inf"))
         _used_again(path, life)
+        _ended(path, claims, life.segments[-1].t if life.segments else float("-inf"))
         paths.narrowed(path, claims)
         found = spans(path, host.errors)
         if told and by_packet:
             stayed = stays(by_packet, life.segments[-1].t)
             found = with_others(found, "packet", stayed, host.errors["packet"])
         return with_moments(found, claims, self._length)
+
+
+def _refuted(steps: Sequence[Step], sightings: Sequence[Sighting]) -> bool:
+    """Whether a table shows that something that came was not taken: the state of before, long after it."""
+    doubtful = [step for step in steps if not step.sure and step.state != UNKNOWN]
+    for step in doubtful:
+        for one in reversed(sightings):
+            if one.began <= step.latest + SAME:
+                break
+            if RANK.get(one.state, 9) < RANK[step.state]:
+                return True
+    return False
 
 
 def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> list[Claim]:
@@ -110,7 +124,10 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
     for step in path:
         if step.earliest > closing.t:
             break
-        before = step.state if step.state != UNKNOWN else before
+        if step.state != UNKNOWN:
+            before = step.state
+        elif step.why not in (STUCK, SILENT):
+            before = None
     after = _CLOSED_FROM.get(before or "")
     if after is None or before is None:
         return []

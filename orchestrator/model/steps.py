@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.model.impairments import CutSpec, LinkSpec
 from orchestrator.model.rows import endpoint
 
 DEFAULT_TIMEOUT = 5.0  # seconds of a call
@@ -202,6 +203,26 @@ class Kill(Written, frozen=True, kw_only=True, tag="kill"):
     signal: str = "KILL"
 
 
+class Cut(Written, frozen=True, kw_only=True, tag="cut"):
+    """From now on something does not pass between two; it ends by itself, by `heal`, or with the scenario."""
+
+    spec: CutSpec
+
+
+class Link(Written, frozen=True, kw_only=True, tag="link"):
+    """From now on links are like this, as long as a cut."""
+
+    spec: LinkSpec
+
+
+class Heal(Written, frozen=True, kw_only=True, tag="heal"):
+    """Take back cuts and links that the scenario has made: all (`one` None), or the cuts of one end, or
+    between two."""
+
+    one: str | None = None
+    other: str | None = None
+
+
 # What an expectation compares with.
 
 
@@ -338,7 +359,8 @@ class Expectation(Written, frozen=True, kw_only=True, tag="expect"):
         return tuple(one for one in self.checks if one not in self.happened)
 
 
-Step = Call | Run | Wait | Note | Parallel | Repeat | Pause | Resume | Kill | Expectation
+Impair = Cut | Link | Heal
+Step = Call | Run | Wait | Note | Parallel | Repeat | Pause | Resume | Kill | Impair | Expectation
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):

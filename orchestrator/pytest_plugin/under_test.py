@@ -71,7 +71,9 @@ class LabUnderTest:
         self.records: tuple[ScenarioRecord, ...] = ()
         self._broken = False  # the infrastructure failed, and the test knows
         hosts = running.plan.hosts
-        people = Residents([one.name for one in hosts], [one.name for one in hosts if one.run])
+        programs = [one.name for one in hosts if one.run]
+        networks = [one.name for one in running.plan.networks]
+        people = Residents([one.name for one in hosts], programs, networks)
         self._reader = StepSession(people)
         self._stepping = Stepping(running.another_channel, running.plan, Silent())
 

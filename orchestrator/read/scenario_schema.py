@@ -235,9 +235,19 @@ STEP_FIELDS: dict[str, Field] = {
     "resume": _text(f"{_HOST_OR_PROGRAM}: go on.", "web"),
     "kill": _text(f"{_HOST_OR_PROGRAM}. A host is gone as if its power was cut.", "web.run"),
     "signal": _text("Of `kill` of a program: `TERM`; `KILL` unless given.", "TERM"),
-    "cut": Field(doc="Cut a link.", later=True),
-    "heal": Field(doc="Take back cuts and impairments.", later=True),
-    "link": Field(doc="Impair a link.", later=True),
+    "cut": _text(
+        "Between two hosts or networks nothing passes from now on: `alice web`. With `for 2s` it ends by "
+        "itself; `one-way`: only what the first sends; `port=80`; `kind=syn`, `syn-ack`, `ack`, `data`, "
+        "`fin`, `rst`, `new`; `packets=1`: so many and no more; `reject=rst` or `icmp`: it is answered.",
+        "alice web for 2s",
+    ),
+    "heal": _text("Take back what the scenario has cut and set: `all`, or the cuts of `alice web`.", "all"),
+    "link": _text(
+        "What a host sends on its links (`alice`), on one (`alice:office`), or all on a network "
+        "(`office`): `delay=50ms`, `jitter=5ms`, `loss=2%`, `duplicate`, `reorder`, `corrupt`, "
+        "`rate=10mbit`; `clear`; `down`, `up`, `flap down=1s up=2s`. With `for 2s` it ends by itself.",
+        "alice delay=50ms loss=2%",
+    ),
 }
 STEP: Record = Record(
     what="a step",

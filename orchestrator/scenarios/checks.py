@@ -238,7 +238,10 @@ def _connection(expectation: Expectation, name: tuple[str, str], seen: Observati
     if one is None:
         return _not_seen(expectation, f"{'.'.join(name)} was not opened")
     why = rows.why_not_missing(seen, (name[0],), one)
-    return _rows(expectation, rows.of_descriptor(name[0], one, seen), seen, why)
+    mine = rows.of_descriptor(name[0], one, seen)
+    if not mine and not why and rows.goes_outside(one, seen):
+        return _judged(expectation, lambda check: rows.outside_field(check.field), ("no row",))
+    return _rows(expectation, mine, seen, why)
 
 
 def _listener(expectation: Expectation, name: tuple[str, str], seen: Observation) -> Judgement:

@@ -107,13 +107,14 @@ class Ends:
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One look. `not_observed`: hosts whose tables could not be read; `translating`: a router masquerades, so
-    an end may be listed under another address. `recorded` None, `not_recorded` says why: the past is not
-    known."""
+    an end may be listed under another address; `addresses`: all of the lab's hosts. `recorded` None,
+    `not_recorded` says why: the past is not known."""
 
     connections: tuple[Connection, ...] = ()
     listeners: tuple[Listener, ...] = ()
     not_observed: frozenset[str] = frozenset()
     translating: bool = False
+    addresses: frozenset[str] = frozenset()
     descriptors: Mapping[Name, Descriptor] = {}
     counters: Mapping[Name, int] = {}  # differences since the scenario began
     steps: Mapping[Name, StepResult] = {}

@@ -13,11 +13,16 @@ from typing import Any, Protocol, assert_never
 import msgspec
 
 from orchestrator.errors import AgentGone, LabError
+from orchestrator.model.plan import Plan
 from orchestrator.model.runs import ExpectationRecord, Part, StepRecord
 from orchestrator.model.steps import (
     Call,
+    Cut,
     Expectation,
+    Heal,
+    Impair,
     Kill,
+    Link,
     Note,
     Parallel,
     Pause,
@@ -30,7 +35,7 @@ from orchestrator.model.steps import (
     Wait,
 )
 from orchestrator.requests import Requests
-from orchestrator.scenarios import checks, rows
+from orchestrator.scenarios import checks, impairing, rows
 from orchestrator.scenarios.calls import Calls, StepFailed, UnderWay, why_bad
 from orchestrator.scenarios.expecting import Expecting
 from orchestrator.scenarios.heartbeat import Heartbeat
@@ -60,6 +65,7 @@ class Stage:
     look is taken for the rows that changed, which takes its time."""
 
     requests: Requests
+    plan: Plan
     resolve: Resolve
     ledger: Ledger
     observer: Observer
@@ -74,7 +80,7 @@ class Performer:
     """Performs the steps of one scenario."""
 
     def __init__(self, stage: Stage) -> None:
-        self._requests, self._ledger = stage.requests, stage.ledger
+        self._requests, self._ledger, self._plan = stage.requests, stage.ledger, stage.plan
         self._observer, self._heartbeat = stage.observer, stage.heartbeat
         self._recorder = stage.recorder
         self.stop = threading.Event()  # nothing new is begun, what waits ends
@@ -128,6 +134,8 @@ class Performer:
                     self.perform(step.steps, self._part)
             case Pause() | Resume() | Kill():
                 self._intervene(step)
+            case Cut() | Link() | Heal():
+                self._impair(step)
             case Expectation():
                 self._expect(step)
             case _:
@@ -336,6 +344,14 @@ class Performer:
         self._recorder.intervened(step.host, type(step).__name__.lower(), step.text, began)
         duration = time.monotonic() - began
         self._record(step, StepRecord(**self._about(step, began), duration=duration))
+
+    def _impair(self, step: Impair) -> None:
+        began = time.monotonic()
+        came = impairing.impair(self._requests, self._plan, step)
+        self._recorder.intervened("", type(step).__name__.lower(), step.text, began)
+        duration = time.monotonic() - began
+        about = self._about(step, began)
+        self._record(step, StepRecord(**about, duration=duration, verdict=came.verdict, why=came.why))
 
     def _signal(self, host: str, program: str | None, signal: str, op: str) -> None:
         """A signal to a program of the host; without one, the daemon's operation on the host itself."""

@@ -13,6 +13,7 @@ from orchestrator.scenarios.compare import Value, unknown
 from orchestrator.scenarios.observation import Descriptor, Name, Observation
 
 NO_ROW = Value(value=None)
+OUTSIDE = "the other end is no host of this lab"
 MOVING = "its tables changed while they were read"
 _FOR_GOOD = frozenset(("client", "server", "accepted", "status")) | {
     f"{end}.{name}"
@@ -131,6 +132,19 @@ def connection_field(row: Connection | None, field: str, seen: Observation) -> V
     return Value(value=getattr(row, field), doubt=doubt)
 
 
+def goes_outside(one: Descriptor, seen: Observation) -> bool:
+    """Whether what a descriptor was to be connected to is an address that no host of the lab has."""
+    if one.peer is None or not seen.addresses:
+        return False
+    address = plain(one.peer[0])
+    return is_address(address) and address not in seen.addresses and not ip_address(address).is_loopback
+
+
+def outside_field(field: str) -> Value:
+    """Of a connection to outside that has no row here (any more): what is there cannot be seen."""
+    return unknown(OUTSIDE) if field == "accepted" or field.partition(".")[0] == "server" else NO_ROW
+
+
 def still(row: Connection | Listener | None, fields: Iterable[str]) -> tuple[object, ...]:
     """What these fields are, if a connection that has left them never comes back to them; else nothing.
 
@@ -161,7 +175,7 @@ def _missing_end(row: Connection, seen: Observation) -> Value:
     """An end without a row: none, unless it could not have been seen."""
     other = row.client or row.server
     if row.status == "external" or other is None or other.peer_host is None:
-        return unknown(row.reason or "the other end is no host of this lab")
+        return unknown(row.reason or OUTSIDE)
     if other.peer_host in seen.not_observed:
         return unknown(f"{other.peer_host} was not observed")
     if seen.translating and not row.via and any(_may_be_other(row, one) for one in seen.connections):

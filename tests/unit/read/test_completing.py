@@ -37,7 +37,7 @@ def known() -> Known:
         ("r", ["recv ", "repeat: ", "reset ", "resume: ", "rows", "run "]),
         ("al", ["alice: "]),
         ("exp", ["expect: {"]),
-        ("cu", []),  # `cut` is not supported yet
+        ("cu", ["cut: "]),
         ("alice: se", ["send ", "set "]),
         ("  alice: cl", ["close "]),
         ("- alice: cl", ["close "]),

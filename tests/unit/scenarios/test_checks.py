@@ -101,6 +101,19 @@ def test_what_is_outside_the_lab_is_not_known() -> None:
     assert (judged.verdict, judged.why) == ("unknown", "9.9.9.9 is no host of this lab")
 
 
+def test_what_is_outside_the_lab_is_not_known_when_the_call_has_ended_either() -> None:
+    called = {("alice", "call"): Descriptor(local=ALICE, peer=("9.9.9.9", 80))}
+    ended = with_rows(descriptors=called, addresses=frozenset({ALICE[0], WEB[0]}))
+    for field, is_so in (
+        ("server: none", "unknown"),
+        ("accepted: false", "unknown"),
+        ("client: none", "pass"),
+    ):
+        assert verdict(f"connection: alice.call, {field}", ended) == is_so, field
+    inside = with_rows(addresses=frozenset({ALICE[0], WEB[0]}))
+    assert verdict("connection: alice.call, server: none", inside) == "pass"
+
+
 def test_no_row_is_known_only_where_all_tables_were_read() -> None:
     for text in ("connection: alice.call, status: none", "connection: 'alice -> web:80', count: 0"):
         for host, is_so in (("alice", "unknown"), ("web", "unknown")):
