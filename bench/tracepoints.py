@@ -3,7 +3,7 @@
     python -m bench.tracepoints [RUNS]         (writes docs/benchmarks.md)
 
 The connections of bench/events.py: a client that closes each at once, a server that closes when it reads the
-end. Of each, ten changes of state are to be recorded, once each. Opening is timed without tracepoints as well,
+end. Of each, ten changes of state are to be recorded, once each. Opening is timed without tracepoints , too,
 in turn. Who takes them: the daemon (docker), this process (namespaces).
 """
 
