@@ -29,7 +29,7 @@ KEPT = 32 << 20  # bytes of frames: some 200,000 segments
 OLDER = 8 << 20  # bytes of what opened and closed connections before that
 MOST_KEPT = 64 << 20  # bytes, while a follower is behind
 _ROUND = 0.01  # seconds between two looks at the rings while packets come
-_THREADS = 16
+_THREADS = 64
 
 
 class Piece(NamedTuple):
@@ -86,15 +86,13 @@ class History:
             self._spawn(self._watch([host]))
 
     async def close(self) -> None:
-        """The lab ends."""
+        """The lab ends: nothing is watched any more."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
         open_taps = list(self._numbers)
         self._numbers.clear()
         await shielded(in_thread(lambda: _close(open_taps)))
-        if self._ready is not None:
-            self._ready.close()
 
     async def follow(self, request: ClientRequest, hosts: Sequence[Host]) -> wire.Message:
         """The answer of a request: what is kept since a moment, then all that comes, until it says
@@ -320,15 +318,21 @@ def _open(hosts: Sequence[Host], blocks: int) -> list[tuple[Host, list[HeaderTap
 def _of_host(host: Host, blocks: int) -> list[HeaderTap] | str:
     found: list[HeaderTap] = []
 
+    def tap(interface: taps.Interface) -> None:
+        share = blocks // 4 if interface.device == "lo" else blocks
+        bounded = max(header_taps.LEAST_BLOCKS, min(share, header_taps.MOST_BLOCKS))
+        found.append(HeaderTap(host, interface, bounded))
+
     def work() -> None:
-        for interface in taps.interfaces():
-            share = blocks // 4 if interface.device == "lo" else blocks
-            bounded = max(header_taps.LEAST_BLOCKS, min(share, header_taps.MOST_BLOCKS))
-            found.append(HeaderTap(host, interface, bounded))
+        interfaces = list(taps.interfaces())
+        with ThreadPoolExecutor(
+            max(1, len(interfaces))
+        ) as threads:  # in the namespace of this one (clone(2))
+            list(threads.map(tap, interfaces))
 
     try:
         within.network(host.proc, work)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
         _close(found)
         return f"its packets cannot be seen: {error}"
     return found

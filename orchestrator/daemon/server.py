@@ -74,6 +74,7 @@ class Server:
             "counters": self._counters,
             "capture": self._capture,
             "history": self._follow_history,
+            "unwatch": self._unwatch,
             "trace": self._trace,
             "remember": self._remember,
             "down": self._down,
@@ -152,6 +153,7 @@ class Server:
             await request.part({"host": name})
             count += 1
         await task
+        self._history.begin(list(self._hosts))
         return {"made": count}
 
     async def _take_in(self, work: Callable[[], Iterator[Made]], ready: asyncio.Queue[str | None]) -> None:
@@ -201,7 +203,6 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
-        self._history.begin(list(self._hosts))
         if (names := request.message.get("names")) is not None:
             text = hosts_file(names)
             await _all(_write(host, "/etc/hosts", text) for host in hosts)
@@ -338,6 +339,10 @@ class Server:
 
     async def _follow_history(self, request: ClientRequest) -> wire.Message:
         return await self._history.follow(request, self._hosts.some(request.message.get("hosts")))
+
+    async def _unwatch(self, _: ClientRequest) -> wire.Message:
+        await self._history.close()
+        return {}
 
     async def _trace(self, request: ClientRequest) -> wire.Message:
         return await traces.trace(request, self._hosts)

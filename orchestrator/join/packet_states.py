@@ -151,7 +151,7 @@ def _end(machine: Machine, steps: list[Step], coverage: Coverage, length: float)
     if last.state in ("TIME_WAIT", "FIN_WAIT2"):
         _timed(last, steps, machine, length)
     else:
-        machine.wait_unseen(steps)
+        machine.wait_unseen(steps, length)
     if not machine.outstanding or machine.closed_window:
         return
     if not coverage.bare and last.state in ("SYN_RECV", "FIN_WAIT1", "CLOSING", "LAST_ACK"):
@@ -203,7 +203,8 @@ def punched(steps: Sequence[Step], holes: Sequence[tuple[float, float, str]]) ->
     """The steps with a state of UNKNOWN for each hole (in order): what was in it goes on behind it."""
     found = list(steps)
     for began, ended, why in holes:
-        if not any(step.latest <= began for step in found):
+        before = [step for step in found if step.latest <= began]
+        if not before or before[-1].state == "CLOSE":
             continue
         kept = [step for step in found if not began < step.earliest < ended]
         kept.append(Step(UNKNOWN, began, began, why=why))

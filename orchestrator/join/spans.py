@@ -30,9 +30,9 @@ def stays(steps: Sequence[Step], heard: float) -> list[_Stay]:
     """How long a path says that each state lasted, at least. `heard`: when its source said something last."""
     ends = [step.earliest for step in steps[1:]]
     return [
-        _Stay(step.state, step.latest, end)
+        _Stay(step.state, step.latest, min(end, heard))
         for step, end in zip(steps, [*ends, heard], strict=True)
-        if step.state != UNKNOWN and end - step.latest > SAME
+        if step.state != UNKNOWN and min(end, heard) - step.latest > SAME
     ]
 
 

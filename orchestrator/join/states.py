@@ -12,7 +12,7 @@ from orchestrator.join.kernel_words import by_kernel
 from orchestrator.join.packet_states import ByPackets, by_packets
 from orchestrator.join.paths import Claim
 from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR, spans, stays, with_moments, with_others
-from orchestrator.join.steps import SILENT, STUCK, Step
+from orchestrator.join.steps import HIDDEN, SILENT, STUCK, Step
 from orchestrator.join.tcp import Machine
 from orchestrator.join.watching import Coverage, Watching
 from orchestrator.model.events import UNKNOWN, Source, Span
@@ -43,7 +43,7 @@ class States:
     """Derives them. `tampered`: by host."""
 
     def __init__(self, recording: Recording, watching: Watching, tampered: Mapping[str, float]) -> None:
-        self._length = recording.length
+        self._length = watching.length
         self._watching, self._tampered = watching, tampered
         self._looks: dict[str, list[Look]] = {}
         for look in sorted(recording.looks, key=lambda one: (one.began, one.ended, one.host)):
@@ -85,8 +85,8 @@ class States:
         claims += _of_closing(path, life.called, self._length)
         claims.sort(key=lambda claim: (claim.ended, claim.began, claim.state))
         path = paths.completed(path, claims, self._length)
-        _ended(path, claims, life.segments[-1].t if life.segments else float("-inf"))
         _used_again(path, life)
+        _ended(path, claims, life.segments[-1].t if life.segments else float("-inf"))
         paths.narrowed(path, claims)
         found = spans(path, host.errors)
         if told and by_packet:
@@ -110,6 +110,8 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
     for step in path:
         if step.earliest > closing.t:
             break
+        if step.why == HIDDEN:
+            return []
         before = step.state if step.state != UNKNOWN else before
     after = _CLOSED_FROM.get(before or "")
     if after is None or before is None:

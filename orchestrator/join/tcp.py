@@ -7,7 +7,7 @@ the tap (netfilter, a full accept queue): a retransmission shows that it was, an
 
 from __future__ import annotations
 
-from orchestrator.join.steps import STUCK, Step
+from orchestrator.join.steps import HIDDEN, STUCK, Step
 from orchestrator.model.events import UNKNOWN
 from orchestrator.model.recording import ACK, FIN, RST, SYN, Segment
 
@@ -15,6 +15,7 @@ _MASK = 0xFFFFFFFF
 _HALF = 0x80000000
 RACE = 0.001  # seconds in which a segment may be on its way out while one comes in that makes it needless
 AT_ONCE = 0.0002  # seconds within which a kernel answers what it answers at once; longer: held behind the tap
+SMALL = 2048  # bytes: what waits is not sent into a window of less than a segment (RFC 9293, 3.8.6.2.1)
 BURST = 10  # segments that may always be under way without a loss (RFC 6928)
 _UNACKNOWLEDGED = ("FIN_WAIT1", "CLOSING", "LAST_ACK")
 
@@ -200,7 +201,9 @@ class Machine:
         at = earliest = segment.t
         if self.stuck is not None:
             earliest = self.stuck
-        elif (self.outstanding and (segment.length or not self.has_room(segment.seq))) or self._goes_on(at):
+        elif (self.outstanding and (segment.length or not self.has_room(segment.seq, at))) or self._goes_on(
+            at
+        ):
             earliest = self._flight_at
         self.fin_out = end
         if self.state == "CLOSE_WAIT" and self.fin_in is not None and behind(segment.ack, self.fin_in):
@@ -230,7 +233,11 @@ class Machine:
             return
         if self.state in ("SYN_SENT", "SYN_RECV") and not segment.flags & ACK:
             return  # it refused an answer to an older SYN, or to none, and waits on
-        self.wait_unseen(self.steps)
+        if segment.flags & ACK and self.fin_in is not None and behind(segment.ack, self.fin_in):
+            self._back(
+                "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2"
+            )  # it was not taken yet
+        self.wait_unseen(self.steps, segment.t)
         self._go("CLOSE", segment.t, segment.t)
 
     def _sure(self, at: float) -> None:
@@ -308,15 +315,15 @@ class Machine:
             if self.whole and self.iss is not None:
                 return  # of what was never sent
             self.snd_nxt = ack
-        full = not self.has_room(self.snd_nxt)
+        full = not self.has_room(self.snd_nxt, at)
         if not segment.flags & SYN:
             self._take_window(segment)
         if self.snd_una is None or behind(self.snd_una, ack):
             self.snd_una = ack
             if ack == self.snd_nxt:
                 self._acked_at, self._was_full = at, full
-        if self._window and self.snd_una == self.snd_nxt:
-            self._all_through(at)
+        if self.snd_una == self.snd_nxt and self._window:
+            self._all_acknowledged(at, full)
         if self.state == "SYN_RECV" and self.iss is not None and behind(self.iss, ack):
             self._go("ESTABLISHED", at, at, received=True)
         if ack == self.fin_out:
@@ -340,9 +347,9 @@ class Machine:
         """Whether what is sent now had been waiting: the ACK that makes room for it has just come."""
         return self._was_full and at - self._acked_at <= RACE
 
-    def has_room(self, seq: int | None) -> bool:
+    def has_room(self, seq: int | None, at: float) -> bool:
         """Whether a FIN with this number would have gone out at once, by the window and by RFC 6928."""
-        if self.stuck is not None:
+        if self.stuck is not None or self._goes_on(at):
             return False
         if self.snd_una is None or seq is None or not behind(self.snd_una, seq):
             return True
@@ -353,7 +360,7 @@ class Machine:
         if self.state == "SYN_RECV":
             self._go("ESTABLISHED", earliest, latest, received=True)
         if self.state == "ESTABLISHED":
-            self.wait_unseen(self.steps)
+            self.wait_unseen(self.steps, latest, HIDDEN)
             if self.state == UNKNOWN:
                 self._hidden = earliest, latest
             else:
@@ -364,8 +371,11 @@ class Machine:
             self._go("TIME_WAIT", max(earliest, self.steps[-1].earliest), latest, received=True)
         self.rcv_nxt = self.fin_in
 
-    def _all_through(self, at: float) -> None:
-        """All data is acknowledged, and more could be sent."""
+    def _all_acknowledged(self, at: float, full: bool) -> None:
+        """All that was sent is. `full`: more could not have been sent before that."""
+        if full and self._window < SMALL:
+            self.stuck = self._flight_at if self.stuck is None else self.stuck
+            return
         if self.stuck is not None:
             self._flight_at, self._acked_at, self._was_full = self.stuck, at, True
             self.stuck = None
@@ -375,19 +385,19 @@ class Machine:
                 self._go("CLOSE_WAIT", *self._hidden, received=True)
             self._hidden = None
 
-    def wait_unseen(self, steps: list[Step]) -> None:
-        """A FIN may have been waiting behind data: since when, is added to these."""
+    def wait_unseen(self, steps: list[Step], at: float, why: str = STUCK) -> None:
+        """At that time a FIN may have been waiting behind data: since when, is added to these."""
         if (
             self.state not in ("ESTABLISHED", "CLOSE_WAIT")
             or self.fin_out is not None
             or self.snd_nxt is None
         ):
             return
-        if not self.has_room(self.snd_nxt):
+        if not self.has_room(self.snd_nxt, at):
             since = self._flight_at if self.stuck is None else self.stuck
             since = max(since, steps[-1].latest)
             self.state = UNKNOWN
-            steps.append(Step(UNKNOWN, since, since, why=STUCK, received=True))
+            steps.append(Step(UNKNOWN, since, since, why=why, received=True))
 
     def _received_reset(self, segment: Segment) -> None:
         if self.state in (None, "CLOSE"):
@@ -400,6 +410,6 @@ class Machine:
             ahead = (segment.seq - self.rcv_nxt) & _MASK
             taken = ahead == 0 or (not self.whole and ahead < _HALF)
         if taken:
-            self.wait_unseen(self.steps)
+            self.wait_unseen(self.steps, segment.t)
             self._go("CLOSE", segment.t, segment.t, received=True)
             self._reset = True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from orchestrator import wire
@@ -45,7 +43,7 @@ class Followed:
 
 
 @pytest.fixture
-def followed(daemon: Daemon) -> Iterator[Followed]:
+def followed(daemon: Daemon) -> Followed:
     """Of a daemon with one host, if it may trace."""
     daemon.make("one")
     found = Followed(daemon)

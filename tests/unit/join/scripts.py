@@ -44,7 +44,7 @@ def _line(words: list[str], ends: Mapping[str, Address], isn: Mapping[str, int])
     first, _, last = words[5].partition(":")
     numbers = words[6:]
     ack = numbers.pop(0) if numbers and numbers[0].isdigit() else None
-    window = 500
+    window = 64_000
     late = ON_THE_WAY
     if "late" in numbers:
         late = float(numbers[numbers.index("late") + 1].removesuffix("ms")) / 1000

@@ -212,7 +212,7 @@ def test_a_fin_behind_a_closed_window() -> None:
     """
     assert last(history(text).client) == ("unknown", STUCK)
     closed = f"""{text}
-    0.500  web > alice  A   1  501  window 500
+    0.500  web > alice  A   1  501  window 64000
     0.5001 alice > web  FA  501  1
     0.501  web > alice  A   1  502
     """
