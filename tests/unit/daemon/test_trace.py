@@ -28,7 +28,7 @@ class Followed:
         """The parts of all that had happened when this was called."""
         self._mark += 1
         self.channel.feed(self.request, mark=self._mark)
-        found = []
+        found: list[wire.Message] = []
         for message, data in self.parts:
             part = message["part"]
             self.traced.take(part, data)
