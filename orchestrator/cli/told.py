@@ -14,6 +14,7 @@ from orchestrator.model.runs import ExpectationRecord, Part, RunRecord, Scenario
 from orchestrator.model.steps import Expectation, Note, Parallel, Repeat, Scenario, Step
 from orchestrator.report import run_timeline
 from orchestrator.report import scenarios as report
+from orchestrator.report.harmless import harmless
 from orchestrator.report.layout import paint, style_for
 from orchestrator.report.run_timeline import Asked, Paper
 
@@ -80,8 +81,15 @@ class Told:
         """What happened in it: its verdict has been told."""
         from orchestrator.join.timeline import timeline
 
-        if self._timeline in ("yes", "calm") or (self._timeline == "evidence" and record.verdict != "pass"):
-            self._tell(run_timeline.of_scenario(record, timeline(recording), self._timeline, self._paper))
+        if self._timeline == "no" or (self._timeline == "evidence" and record.verdict == "pass"):
+            return
+        try:
+            lines = list(run_timeline.of_scenario(record, timeline(recording), self._timeline, self._paper))
+        except Exception as error:  # whatever is wrong with it: the run goes on, and its recording is kept
+            if os.environ.get("LAB_DEBUG"):
+                raise
+            lines = [f"timeline: it cannot be shown ({type(error).__name__}: {harmless(str(error))})"]
+        self._tell(lines)
 
     def finished(self, record: RunRecord, folder: Path) -> None:
         """The whole run."""

@@ -22,11 +22,28 @@ FRAME = 160  # bytes: struct tpacket2_hdr, struct sockaddr_ll and padding are 66
 BLOCK = 1 << 16  # bytes; frames do not go across the end of a block
 FRAMES = BLOCK // FRAME
 LEAST_BLOCKS, MOST_BLOCKS = 2, 64  # of one ring: 128 KiB and 818 segments, 4 MiB and 26,176
+_MAC = 66  # where a packet begins in a frame
+_IPV4, _IPV6 = 0x08, 0x86  # first bytes of their EtherTypes, 0x0800 and 0x86dd
+_PLAIN = 0x45  # a header of IPv4 without options
+_FLAGS_4, _FLAGS_6 = _MAC + 14 + 20 + 13, _MAC + 14 + 40 + 13  # of TCP
+_OPENING = 0x07  # FIN, SYN, RST
 _STRIDE = FRAME // 4  # words; the first of a frame is its tp_status
 _KERNEL = 0  # TP_STATUS_KERNEL: the frame is free
 _SOL_PACKET, _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 263, 5, 6, 10
 _TPACKET_V2 = 1
 _ETH_P_ALL = 3  # linux/if_ether.h
+
+
+def opening(frames: bytes) -> bytes:
+    """Those of segments that open or close a connection, with SYN, FIN or RST; and what is not told at a
+    glance."""
+    columns = (frames[at::FRAME] for at in (_MAC + 12, _MAC + 14, _FLAGS_4, _FLAGS_6))
+    kept = (
+        number
+        for number, (kind, first, plain, six) in enumerate(zip(*columns, strict=True))
+        if (plain if kind == _IPV4 and first == _PLAIN else six if kind == _IPV6 else _OPENING) & _OPENING
+    )
+    return b"".join(frames[number * FRAME : (number + 1) * FRAME] for number in kept)
 
 
 class HeaderTap:

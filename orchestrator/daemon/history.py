@@ -26,9 +26,10 @@ ALWAYS = 64  # taps, up to which they are open for as long as the lab lives: hos
 MOST = 512  # taps at once
 BUDGET = 8 << 20  # bytes of all rings together, as far as each has its least
 KEPT = 32 << 20  # bytes of frames: some 200,000 segments
+OLDER = 8 << 20  # bytes of what opened and closed connections before that
 MOST_KEPT = 64 << 20  # bytes, while a follower is behind
 _ROUND = 0.01  # seconds between two looks at the rings while packets come
-_THREADS = 16
+_THREADS = 64
 
 
 class Piece(NamedTuple):
@@ -61,7 +62,8 @@ class History:
         self._about: dict[int, wire.Message] = {}  # every tap that there was
         self._why: dict[str, str] = {}  # hosts that are not watched
         self._kept: deque[Piece] = deque()
-        self._size = self._next = 0
+        self._older: deque[Piece] = deque()  # of these only what opened or closed a connection
+        self._size = self._older_size = self._next = 0
         self._forgotten: list[Any] | None = None  # how many frames, and the clocks when the last were taken
         self._followers: set[_Follower] = set()
         self._ready: select.epoll | None = None
@@ -84,15 +86,13 @@ class History:
             self._spawn(self._watch([host]))
 
     async def close(self) -> None:
-        """The lab ends."""
+        """The lab ends: nothing is watched any more."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
         open_taps = list(self._numbers)
         self._numbers.clear()
         await shielded(in_thread(lambda: _close(open_taps)))
-        if self._ready is not None:
-            self._ready.close()
 
     async def follow(self, request: ClientRequest, hosts: Sequence[Host]) -> wire.Message:
         """The answer of a request: what is kept since a moment, then all that comes, until it says
@@ -104,10 +104,14 @@ class History:
             if request.message.get("open", True):
                 await self._watch(hosts)
             self.drain()
+            older: list[Piece] = []
             since = request.message.get("since")
             if since is not None:
                 follower.at = self._first_since(int(since))
+                older = [piece for piece in self._older if piece.message["clock"][0] >= int(since)]
             await request.part(self._described(hosts))
+            for piece in older:
+                await request.part(piece.message, piece.data)
             while not follower.over:
                 await follower.stir.wait()
                 follower.stir.clear()
@@ -218,7 +222,8 @@ class History:
         """Nobody follows any more: taps that are not always open are closed."""
         if not self._followers and not self._always and not self._closed:
             self._kept.clear()
-            self._size, self._forgotten = 0, None
+            self._older.clear()
+            self._size, self._older_size, self._forgotten = 0, 0, None
             await self._end(list(self._numbers), "nobody watched")
 
     # What comes.
@@ -262,14 +267,27 @@ class History:
         piece = self._kept.popleft()
         self._size -= len(piece.data)
         if piece.data:
-            before = self._forgotten[0] if self._forgotten else 0
-            self._forgotten = [before + len(piece.data) // header_taps.FRAME, piece.message["clock"]]
+            self._age(piece)
         for one in self._followers:
             if one.at <= piece.number:
                 one.at = piece.number + 1
                 if piece.data:
                     tap = piece.message["tap"]
                     one.lost[tap] = one.lost.get(tap, 0) + len(piece.data) // header_taps.FRAME
+
+    def _age(self, piece: Piece) -> None:
+        """Of its frames those stay that say how a connection began and ended, for a while."""
+        older = piece._replace(data=header_taps.opening(piece.data))
+        gone = len(piece.data) - len(older.data)
+        if older.data:
+            self._older.append(older)
+            self._older_size += len(older.data)
+        while self._older_size > OLDER:
+            size = len(self._older.popleft().data)
+            self._older_size -= size
+            gone += size
+        before = self._forgotten[0] if self._forgotten else 0
+        self._forgotten = [before + gone // header_taps.FRAME, piece.message["clock"]]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -300,15 +318,21 @@ def _open(hosts: Sequence[Host], blocks: int) -> list[tuple[Host, list[HeaderTap
 def _of_host(host: Host, blocks: int) -> list[HeaderTap] | str:
     found: list[HeaderTap] = []
 
+    def tap(interface: taps.Interface) -> None:
+        share = blocks // 4 if interface.device == "lo" else blocks
+        bounded = max(header_taps.LEAST_BLOCKS, min(share, header_taps.MOST_BLOCKS))
+        found.append(HeaderTap(host, interface, bounded))
+
     def work() -> None:
-        for interface in taps.interfaces():
-            share = blocks // 4 if interface.device == "lo" else blocks
-            bounded = max(header_taps.LEAST_BLOCKS, min(share, header_taps.MOST_BLOCKS))
-            found.append(HeaderTap(host, interface, bounded))
+        interfaces = list(taps.interfaces())
+        with ThreadPoolExecutor(
+            max(1, len(interfaces))
+        ) as threads:  # in the namespace of this one (clone(2))
+            list(threads.map(tap, interfaces))
 
     try:
         within.network(host.proc, work)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
         _close(found)
         return f"its packets cannot be seen: {error}"
     return found

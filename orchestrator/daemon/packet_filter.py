@@ -18,7 +18,7 @@ _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30  # at a fixed place of the
 _LOAD_HALF_BEHIND, _HEADER_LENGTH = 0x48, 0xB1  # at X + a place; X = 4 * (byte & 15)
 _JUMP, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x05, 0x15, 0x45, 0x06
 _PACKET_TYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE, linux/filter.h
-_OUTGOING = 4  # linux/if_packet.h
+_OTHER_HOST, _OUTGOING = 3, 4  # linux/if_packet.h
 _ARP, _IPV4, _IPV6 = 0x0806, 0x0800, 0x86DD
 _TCP, _UDP = 6, 17
 _FRAGMENT = 0x1FFF  # of an IPv4 header: where in its datagram a fragment stands
@@ -65,8 +65,9 @@ def program(told: Mapping[str, Any] | None, snap: int, *, loopback: bool) -> byt
 
 def tcp_headers(snap: int, *, loopback: bool) -> bytes:
     """The program that keeps the first `snap` bytes of each TCP segment (of fragments, the first's). What has
-    a header of IPv6 between the two is not TCP to it."""
-    lines = _once() if loopback else []
+    a header of IPv6 between the two is not TCP to it; nor is what a bridge floods, for another host."""
+    lines = [_Line(_LOAD_BYTE, _PACKET_TYPE), *_when(_OTHER_HOST, "drop")]
+    lines += _once() if loopback else []
     lines += _kinds(
         {
             _IPV4: [

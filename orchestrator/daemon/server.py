@@ -78,6 +78,7 @@ class Server:
             "counters": self._counters,
             "capture": self._capture,
             "history": self._follow_history,
+            "unwatch": self._unwatch,
             "trace": self._trace,
             "remember": self._remember,
             "down": self._down,
@@ -162,6 +163,7 @@ class Server:
             count += 1
         await task
         await self._refresh()
+        self._history.begin(list(self._hosts))
         return {"made": count}
 
     async def _take_in(self, work: Callable[[], Iterator[Made]], ready: asyncio.Queue[str | None]) -> None:
@@ -212,7 +214,6 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
-        self._history.begin(list(self._hosts))
         if (names := request.message.get("names")) is not None:
             text = hosts_file(names)
             await _all(_write(host, "/etc/hosts", text) for host in hosts)
@@ -281,6 +282,8 @@ class Server:
     async def _power_off(self, request: ClientRequest) -> wire.Message:
         host = self._hosts.get(request.message.get("host"))
         async with self._observing:
+            for one in self._hosts.followers:  # what its kernel does from now on no such computer would
+                one.went(host)
             await power.cut(host)
             self._pauses.forget(host)
         return {}
@@ -338,13 +341,7 @@ class Server:
 
     async def _counters(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))
-        async with self._observing:
-            taken = await shielded(in_thread(lambda: list(counters.take(hosts))))
-        for one in taken:
-            if isinstance(one, counters.Read):
-                sizes = dict(zip(counters.FILES, map(len, one.texts), strict=True))
-                await request.part({"host": one.host.name, "at": one.at, "sizes": sizes}, *one.texts)
-        return {"not_observed": [one.name for one in taken if isinstance(one, Host)]}
+        return await counters.counters(request, hosts, self._observing)
 
     async def _capture(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))
@@ -352,6 +349,10 @@ class Server:
 
     async def _follow_history(self, request: ClientRequest) -> wire.Message:
         return await self._history.follow(request, self._hosts.some(request.message.get("hosts")))
+
+    async def _unwatch(self, _: ClientRequest) -> wire.Message:
+        await self._history.close()
+        return {}
 
     async def _trace(self, request: ClientRequest) -> wire.Message:
         return await traces.trace(request, self._hosts)

@@ -38,7 +38,10 @@ class Trace:
         self._request, self._hosts = request, hosts
         self._tracer: Tracer | None = None
         self._cookies: dict[Host, int] = {}  # of their network namespaces
-        self._lost: dict[int, int] = {}  # records, by the network namespace's cookie
+        self._lost: dict[
+            int, int
+        ] = {}  # records, by the network namespace's cookie; 0: it is not known whose
+        self._checked = time.monotonic_ns()  # what was lost until then is known
         self._said: list[wire.Message] = []
         self._marks: list[wire.Message] = []
         self._over = False
@@ -84,7 +87,8 @@ class Trace:
         if cookie is None:
             return
         if self._tracer is not None:
-            self._count(host.name, cookie, self._tracer.unwatch(cookie))
+            with contextlib.suppress(OSError):
+                self._count(host.name, cookie, self._tracer.unwatch(cookie))
         self._say({"went": host.name, "netns": cookie})
 
     def _open(self) -> wire.Message:
@@ -129,25 +133,29 @@ class Trace:
             await self._request.part(mark)
 
     async def _drain(self, tracer: Tracer, *, thorough: bool) -> None:
+        now = time.monotonic_ns()
         ring, left = tracer.ring, tracer.ring.fill
         while left > 0 and (taken := ring.take()):
             left -= len(taken)
             await self._request.part({"records": len(taken)}, taken)
         if thorough or ring.was_full:
             ring.was_full = False
-            lost, names = tracer.lost(), {cookie: host.name for host, cookie in self._cookies.items()}
-            for cookie, count in lost.items():
+            names = {cookie: host.name for host, cookie in self._cookies.items()}
+            for cookie, count in tracer.lost().items():
                 self._count(names[cookie], cookie, count)
-            await self._tell()
+        self._count(None, 0, tracer.not_run())
+        self._checked = now
+        await self._tell()
 
     async def _tell(self) -> None:
         said, self._said = self._said, []
         for about in said:
             await self._request.part(about)
 
-    def _count(self, name: str, cookie: int, lost: int) -> None:
+    def _count(self, name: str | None, cookie: int, lost: int) -> None:
         if lost > self._lost.get(cookie, 0):
-            self._say({"host": name, "lost": lost - self._lost.get(cookie, 0)})
+            about = {"host": name, "lost": lost - self._lost.get(cookie, 0), "since": self._checked}
+            self._say(about)
             self._lost[cookie] = lost
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 60.0
 _LOCK_SECONDS = 60.0
+_LET_GO_SECONDS = 1.0
 _FIND_SECONDS = 5.0  # that `find` waits for the answer of one daemon
 
 
@@ -91,6 +92,7 @@ class NamespacesEngine:
         with _trusted(key.owner, key.name) as daemons:
             for daemon in daemons:
                 progress(f"ending lab {key.name}")
+                _let_go(daemon)
                 try:
                     namespaces_find.kill(daemon)
                 except errors.EngineError as error:
@@ -120,6 +122,16 @@ def _connect(daemon: Daemon) -> Channel | None:
 
     sock = namespaces_find.connect(daemon)
     return None if sock is None else Channel(sock)
+
+
+def _let_go(daemon: Daemon) -> None:
+    """Let it close its taps side by side: when it is killed the kernel does, one by one, 25 ms each."""
+    with contextlib.suppress(errors.LabError, OSError):
+        channel = _connect(daemon)
+        if channel is not None:
+            with channel:
+                channel.stream.settimeout(_LET_GO_SECONDS)
+                channel.call("unwatch")
 
 
 def _found(daemon: Daemon) -> Found:

@@ -18,10 +18,25 @@ class Called:
     """A socket of an agent, and the calls on it, in order. `names`: of every descriptor that it has had.
     `holders`: names that are open still. `shared`: by a child of a fork too."""
 
-    __slots__ = ("calls", "fd", "holders", "host", "inode", "local", "names", "peer", "shared")
+    __slots__ = (
+        "began",
+        "calls",
+        "connects",
+        "ended",
+        "fd",
+        "holders",
+        "host",
+        "inode",
+        "local",
+        "names",
+        "peer",
+        "shared",
+    )
 
     def __init__(self, host: str, inode: int | None) -> None:
         self.host, self.inode = host, inode
+        self.began = self.ended = 0.0  # when it was asked for, or had been made; and its last call's end
+        self.connects = False  # it is of a connection, or tries to be
         self.local: Address | None = None
         self.peer: Address | None = None
         self.fd: int | None = None
@@ -29,17 +44,6 @@ class Called:
         self.names: dict[str, None] = {}
         self.holders: set[str] = set()
         self.shared = False
-
-    @property
-    def began(self) -> float:
-        """When its connection was asked for, or had been made."""
-        made = next((call for call in self.calls if call.verb in ("connect", "accept")), self.calls[0])
-        return made.t + made.duration if made.verb == "accept" else made.t
-
-    @property
-    def connects(self) -> bool:
-        """Whether it is of a connection, or tries to be."""
-        return any(call.verb in ("connect", "accept") for call in self.calls)
 
     @property
     def opened(self) -> bool:
@@ -53,6 +57,13 @@ class Called:
 
     def add(self, call: CallMade) -> None:
         """A call on it."""
+        ended = call.t + call.duration
+        if not self.calls:
+            self.began = call.t
+        if call.verb in ("connect", "accept") and not self.connects:
+            self.connects = True
+            self.began = ended if call.verb == "accept" else call.t
+        self.ended = max(self.ended, ended) if self.calls else ended
         self.calls.append(call)
         self.local = call.local or self.local
         self.peer = call.peer or self.peer

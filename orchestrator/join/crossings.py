@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from operator import itemgetter
 
@@ -10,6 +12,8 @@ from orchestrator.model.recording import FIN, RST, SYN, Segment
 
 Timed = tuple[float, Crossing]
 Form = tuple[int, int, int, int]  # what stays of a segment on its way, translated or not
+NOWHERE = -1
+_HALF = 1 << 31  # of the sequence numbers
 ON_THE_WAY = 1.0  # seconds after which what has not come is lost, or held for long
 
 Expected = Callable[[Segment], bool]
@@ -31,27 +35,70 @@ def crossings(
         found = _straight(sender, sent, received, again)
         if found is not None:
             return found
-    waiting: dict[Form, list[Segment]] = {}
-    for segment in reversed(received):
-        waiting.setdefault(_form(segment), []).append(segment)
+    came = _arrivals(sent, received)
     last = max(received[-1].t if received else float("-inf"), until - ON_THE_WAY)
     copies = {_bytes(sent[place]): sent[place].t for place in sorted(again) if place < len(sent)}
+    otherwise = _Pieces([one for place, one in came.items() if place < 0])
     found = []
     for place, segment in enumerate(sent):
-        came = waiting.get(_form(segment))
-        there = came.pop() if came else None
+        there = came.pop(place, None)
         missing = (
             there is None
             and expected is not None
             and segment.t < max(last, copies.get(_bytes(segment), last))
             and expected(segment)
+            and not otherwise.have(segment)
         )
         crossing = Crossing(
             sender=sender, sent=segment, received=there, again=place in again, missing=missing
         )
         found.append((segment.t, crossing))
-    for left in waiting.values():
-        found += [(one.t, Crossing(sender=sender, sent=None, received=one)) for one in left]
+    found += [(one.t, Crossing(sender=sender, sent=None, received=one)) for one in came.values()]
+    return found
+
+
+class _Pieces:
+    """What came and nobody saw leave like that: on the way segments are put together and taken apart."""
+
+    def __init__(self, found: Sequence[Segment]) -> None:
+        self._zero = found[0].seq - _HALF if found else 0
+        spans = sorted((self._at(one.seq), self._at(one.seq) + one.length) for one in found if one.length)
+        self._begins = [begin for begin, _ in spans]
+        self._ends = list(itertools.accumulate((end for _, end in spans), max))
+
+    def _at(self, number: int) -> int:
+        return (number - self._zero) % (2 * _HALF)
+
+    def have(self, segment: Segment) -> bool:
+        """Whether its first byte came in one of them."""
+        if not self._begins or not segment.length:
+            return False
+        at = self._at(segment.seq)
+        before = bisect.bisect_right(self._begins, at)
+        return before > 0 and self._ends[before - 1] > at
+
+
+def _arrivals(sent: Sequence[Segment], received: Sequence[Segment]) -> dict[int, Segment]:
+    """What came, by its place in `sent`; by a negative number what nobody saw leave."""
+    leaving: dict[Form, list[int]] = {}
+    arriving: dict[Form, list[Segment]] = {}
+    for at, segment in enumerate(sent):
+        leaving.setdefault(_form(segment), []).append(at)
+    for segment in received:
+        arriving.setdefault(_form(segment), []).append(segment)
+    found: dict[int, Segment] = {}
+    for form, came in arriving.items():
+        left = leaving.get(form, [])
+        for at, segment in enumerate(came):
+            if len(left) > len(came) - at:  # of copies the latest that can be this one
+                place = max((one for one in left if sent[one].t <= segment.t), default=NOWHERE)
+            else:
+                place = left[0] if left else NOWHERE
+            if place == NOWHERE:
+                found[-1 - len(found)] = segment
+            else:
+                left.remove(place)
+                found[place] = segment
     return found
 
 

@@ -26,7 +26,7 @@ class Histories:
     gets another number."""
 
     def __init__(self, recording: Recording, spaces: Spaces, watching: Watching, states: States) -> None:
-        self._length = recording.length
+        self._length = watching.length
         self._spaces, self._watching, self._states = spaces, watching, states
         self._numbers: dict[str, int] = {}
 
@@ -149,7 +149,12 @@ class Histories:
         return found
 
     def _number(self, mates: Mates) -> str:
-        """The row's, where it was seen in one; else by a cookie, else by what is known of it."""
+        """The row's, where it was seen in one; else by a cookie, else by what is known of it. Each once."""
+        number = self._found(mates)
+        again = self._numbers[number] = self._numbers.get(number, -1) + 1
+        return ids.text(ids.hashed((number, again))) if again else number
+
+    def _found(self, mates: Mates) -> str:
         for life in mates:
             for sighting in life.sightings if life is not None else ():
                 if sighting.connection is not None:
@@ -159,9 +164,7 @@ class Histories:
                 return ids.text(ids.from_cookie(life.cookie))
         life = mates.client or mates.server
         assert life is not None
-        said = repr((life.host, life.local, life.peer, life.iss, life.irs))
-        again = self._numbers[said] = self._numbers.get(said, -1) + 1
-        return ids.text(ids.hashed((said, again)))
+        return ids.text(ids.hashed((life.host, life.local, life.peer, life.iss, life.irs)))
 
 
 def _ways(life: Life | None) -> tuple[list[Segment], list[Segment]]:

@@ -3,6 +3,8 @@ sequence number (RFC 9293, 3.4.1), or by another cookie."""
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.join.callers import Called
@@ -13,6 +15,8 @@ _MASK = 0xFFFFFFFF
 SLACK = (
     0.005  # seconds: a tracepoint's change comes before the SYN that it leads to, while a route is looked up
 )
+NEAR = 1.0  # seconds from a look to the next
+INFINITE = float("inf")
 _BEGINNINGS = {("CLOSE", "SYN_SENT"), ("LISTEN", "SYN_RECV")}
 
 
@@ -21,9 +25,12 @@ class Life:
     that it sent and received, where they were seen."""
 
     __slots__ = (
+        "after",
+        "began",
         "called",
         "changes",
         "cookie",
+        "ended",
         "host",
         "irs",
         "iss",
@@ -41,45 +48,58 @@ class Life:
         self.sightings: list[Sighting] = []
         self.cookie: int | None = None
         self.called: Called | None = None
+        self.began = self.ended = 0.0  # the first sign of it and the last, once it is complete
+        self.after: Life | None = None  # the next that had this tuple
 
-    @property
-    def began(self) -> float:
-        """The first sign."""
-        firsts = []
+    def first(self) -> float:
+        """The first sign of it, by what it has so far."""
+        first = INFINITE
         if self.segments:
-            firsts.append(self.segments[0].t)
+            first = self.segments[0].t
         if self.changes:
-            firsts.append(self.changes[0].t)
+            first = min(first, self.changes[0].t)
         if self.sightings:
-            firsts.append(self.sightings[0].began)
+            first = min(first, self.sightings[0].ended)
         if self.called is not None:
-            firsts.append(self.called.began)
-        return min(firsts)
+            first = min(first, self.called.began)
+        return first
 
-    @property
-    def ended(self) -> float:
-        """The last."""
-        lasts = []
+    def _last(self) -> float:
+        last = -INFINITE
         if self.segments:
-            lasts.append(self.segments[-1].t)
+            last = self.segments[-1].t
         if self.changes:
-            lasts.append(self.changes[-1].t)
+            last = max(last, self.changes[-1].t)
         if self.sightings:
-            lasts.append(self.sightings[-1].ended)
+            last = max(last, self.sightings[-1].ended)
         if self.called is not None:
-            lasts.append(max(call.t + call.duration for call in self.called.calls))
-        return max(lasts)
+            last = max(last, self.called.ended)
+        return last
+
+    def complete(self) -> None:
+        """It has all that there is of it."""
+        self.began, self.ended = self.first(), self._last()
 
     @property
-    def address(self) -> Address:
-        """Its own."""
-        return self.local
+    def used_again(self) -> float | None:
+        """When the next socket with this tuple was there: at a listener not before a SYN is answered."""
+        later = self.after
+        while later is not None:
+            if not later.segments:
+                return later.began
+            for segment in later.segments:
+                if segment.flags & SYN and segment.source == later.local:
+                    return segment.t
+            later = later.after
+        return None
 
 
 def lives(place: Place) -> list[Life]:
     """The sockets that had this tuple, in order."""
     found = _Split(place).run(place.segments)
     for words in _sockets(place.changes):
+        if _in_vain(words, place.segments):
+            continue
         life = _near(found, words[0].t, words[-1].t, SLACK)
         if life is None or life.changes:
             life = Life(place)
@@ -88,7 +108,9 @@ def lives(place: Place) -> list[Life]:
         life.cookie = next((word.cookie for word in words if word.cookie), None)
     for sighting in place.sightings:
         _seen(place, found, sighting)
-    found.sort(key=lambda life: life.began)
+    found.sort(key=Life.first)
+    for before, after in itertools.pairwise(found):
+        before.after = after
     return found
 
 
@@ -140,7 +162,10 @@ class _Split:
     def _came(self, segment: Segment, before: int) -> Life:
         current = self._current
         if segment.flags & ACK:
-            return current or self._new(iss=before)
+            life = current or self._new(iss=before)
+            if life.iss == before and life.irs is None:
+                life.irs = segment.seq
+            return life
         if current is not None and (current.irs == segment.seq or _opens(current)):
             current.irs = segment.seq
             return current
@@ -169,9 +194,22 @@ def _sockets(changes: Sequence[Change]) -> Iterator[list[Change]]:
     return iter(found)
 
 
+def _in_vain(words: Sequence[Change], segments: Sequence[Segment]) -> bool:
+    """Whether connect(2) failed before a SYN was sent, as where another socket has this tuple: it was in
+    SYN_SENT for the length of a look into the hash table (net/ipv4/tcp_ipv4.c, tcp_v4_connect)."""
+    states = [(word.old, word.new) for word in words if word.kind == "state"]
+    if states != [("CLOSE", "SYN_SENT"), ("SYN_SENT", "CLOSE")]:
+        return False
+    began, ended = words[0].t, words[-1].t
+    at = bisect_left(segments, began, key=lambda one: one.t)
+    return ended - began < SLACK and not (at < len(segments) and segments[at].t <= ended)
+
+
 def _socket_of(found: list[list[Change]], change: Change) -> list[Change] | None:
     if (change.old, change.new) in _BEGINNINGS:
-        return None
+        request = found[-1] if found else []
+        only_sent = all(word.kind == "retransmit-synack" for word in request)
+        return request if request and only_sent and change.old == "LISTEN" else None
     for words in reversed(found):
         if change.cookie is None or words[0].cookie in (None, change.cookie):
             return words
@@ -184,7 +222,10 @@ def attach(sockets: Iterable[Called], places: Places, found: dict[Key, list[Life
     for some in found.values():
         for life in some:
             by_local.setdefault((life.host, life.local), []).append(life)
-    for socket in sockets:
+    connecting = [one for one in sockets if not one.accepted]
+    accepted = [one for one in sockets if one.accepted]
+    connecting.sort(key=lambda one: -one.began)  # the last first: what was seen before it is another's
+    for socket in (*connecting, *accepted):
         owner = _of(socket, places, found, by_local)
         if owner is None:
             yield from socket.calls
@@ -202,15 +243,33 @@ def _of(
         return None
     host, local, peer = socket.host, socket.local, socket.peer
     near = by_local.get((host, local), []) if peer is None else found.get((host, local, peer), [])
-    free = [life for life in near if life.called is None]
+    # an accept comes after its life's first sign, a connect is that
+    began, accepted = socket.began, socket.accepted
+    free = [
+        life
+        for life in near
+        if life.called is None
+        and (life.first() <= began + SLACK if accepted else life.first() >= began - SLACK)
+    ]
+    if accepted and not free:  # or it was not seen before that, for nobody looked
+        unheard = [
+            one
+            for one in near
+            if one.called is None
+            and not one.segments
+            and not one.changes
+            and one.first() <= socket.ended + NEAR
+        ]
+        return min(unheard, key=Life.first, default=None) or _made(socket, places, found)
     if free:
-        began = socket.began
-        # an accept comes after its life's first sign, a connect is that
-        before = [life for life in free if life.began <= began + SLACK]
-        if socket.accepted:
-            return before[-1] if before else None
-        return min(free, key=lambda life: abs(life.began - began))
-    if peer is None or not socket.opened:
+        return max(free, key=Life.first) if accepted else min(free, key=Life.first)
+    return _made(socket, places, found)
+
+
+def _made(socket: Called, places: Places, found: dict[Key, list[Life]]) -> Life | None:
+    """One of which nothing but its calls is known."""
+    host, local, peer = socket.host, socket.local, socket.peer
+    if local is None or peer is None or not socket.opened:
         return None
     life = Life(places.place(host, local, peer))
     found.setdefault((host, local, peer), []).append(life)
@@ -220,9 +279,9 @@ def _of(
 def _near(found: Sequence[Life], began: float, ended: float, slack: float) -> Life | None:
     """The last that had begun by then; else the first that begins before they end."""
     for life in reversed(found):
-        if life.began <= began + slack:
+        if life.first() <= began + slack:
             return life
-    return next((life for life in found if life.began <= ended + slack), None)
+    return next((life for life in found if life.first() <= ended + slack), None)
 
 
 def _seen(place: Place, found: list[Life], sighting: Sighting) -> None:

@@ -83,7 +83,9 @@ class Mating:
         if space != life.host:  # both inside of one host, one of them at an address that no plan has
             yield from self._at.get((life.host, peer, local), ())
         if life.iss is not None:  # behind a translation that no conntrack has told of
-            yield from (one for one in self._by_irs.get(life.iss, ()) if one.local[1] == peer[1])
+            for one in self._by_irs.get(life.iss, ()):
+                if one.local[1] == peer[1] or one.peer[1] == local[1]:
+                    yield one
         if not self._translations:
             return
         for path in self._translations.onward(space, local, peer):
@@ -126,6 +128,9 @@ def fits(a: Life, b: Life) -> bool:
     for one, other in ((a.iss, b.irs), (b.iss, a.irs)):
         if one is not None and other is not None and one != other:
             return False
+    rows = [{one.connection for one in life.sightings} - {None} for life in (a, b)]
+    if all(rows) and not rows[0] & rows[1]:
+        return False
     return a.began <= b.ended + NEAR and b.began <= a.ended + NEAR
 
 

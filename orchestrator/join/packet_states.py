@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from orchestrator.join.incarnations import Life
-from orchestrator.join.steps import Step
+from orchestrator.join.steps import NO_SIGN, SILENT, Step
 from orchestrator.join.tcp import Machine
 from orchestrator.join.watching import Coverage, Gap
 from orchestrator.model.events import UNKNOWN
@@ -31,7 +31,6 @@ _BY_ACK = {
     ("CLOSING", "TIME_WAIT"),
     ("LAST_ACK", "CLOSE"),
 }
-NO_SIGN = "the last ACK of the handshake came, and nothing shows that it was taken"
 TAMPERED = "what came may have been dropped or held behind the tap, and nothing shows that it was taken"
 NO_BARE = "ACKs without payload were not recorded"
 GIVEN_UP = "nothing was sent again"
@@ -48,7 +47,7 @@ class ByPackets(NamedTuple):
 
 def by_packets(life: Life, coverage: Coverage, length: float, tampered: float) -> ByPackets:
     """`length`: until when. `tampered`: from when on something in the host may have acted behind the tap."""
-    machine = Machine(whole=coverage.everything or whole(life))
+    machine = Machine(whole=coverage.everything or whole(life), tampered=tampered)
     gaps = coverage.within(life.segments[0].t, length) if coverage.gaps else []
     marks = _run(life, machine, marking=bool(gaps))
     steps = machine.steps
@@ -115,8 +114,9 @@ def _widened(steps: Sequence[Step]) -> None:
             step.earliest = before.earliest
 
 
-def _retry(machine: Machine) -> float:
-    first = FIRST_RETRY if machine.state in ("SYN_SENT", "SYN_RECV") or machine.answers else RETRY
+def _retry(machine: Machine, handshake: bool) -> float:
+    """Seconds after which it would have sent again."""
+    first = FIRST_RETRY if handshake else RETRY
     return max(first, NEXT_RETRY * machine.retry, 5 * machine.lag)
 
 
@@ -131,7 +131,7 @@ def _believed(machine: Machine, coverage: Coverage, length: float, tampered: flo
     for step in steps:
         handshake = step.state == "ESTABLISHED" and machine.answers
         if not step.sure and (handshake or step.latest >= tampered):
-            due = max(machine.out_at, step.latest) + _retry(machine)
+            due = max(machine.out_at, step.latest) + _retry(machine, handshake)
             unacknowledged = handshake or machine.fin_out is not None
             if not (unacknowledged and due < length and coverage.whole(step.earliest, due)):
                 if not doubtful:
@@ -152,7 +152,7 @@ def _end(machine: Machine, steps: list[Step], coverage: Coverage, length: float)
     if last.state in ("TIME_WAIT", "FIN_WAIT2"):
         _timed(last, steps, machine, length)
     else:
-        machine.wait_unseen(steps)
+        machine.wait_unseen(steps, length)
     if not machine.outstanding or machine.closed_window:
         return
     if not coverage.bare and last.state in ("SYN_RECV", "FIN_WAIT1", "CLOSING", "LAST_ACK"):
@@ -160,9 +160,12 @@ def _end(machine: Machine, steps: list[Step], coverage: Coverage, length: float)
         return
     if last.state in ("ESTABLISHED", "CLOSE_WAIT") and not machine.whole:
         return
-    due = machine.out_at + _retry(machine)
+    due = machine.out_at + _retry(machine, last.state in ("SYN_SENT", "SYN_RECV"))
+    since = max(machine.out_at, steps[-1].latest)
     if due < length and coverage.watched and coverage.whole(machine.out_at, due):
-        steps.append(Step("CLOSE", max(machine.out_at, steps[-1].latest), due, why=GIVEN_UP))
+        steps.append(Step("CLOSE", since, due, why=GIVEN_UP))
+    elif last.state == "SYN_SENT":
+        steps.append(Step(UNKNOWN, since, since, why=SILENT))
 
 
 def _timed(last: Step, steps: list[Step], machine: Machine, length: float) -> None:
@@ -201,7 +204,8 @@ def punched(steps: Sequence[Step], holes: Sequence[tuple[float, float, str]]) ->
     """The steps with a state of UNKNOWN for each hole (in order): what was in it goes on behind it."""
     found = list(steps)
     for began, ended, why in holes:
-        if not any(step.latest <= began for step in found):
+        before = [step for step in found if step.latest <= began]
+        if not before or before[-1].state == "CLOSE":
             continue
         kept = [step for step in found if not began < step.earliest < ended]
         kept.append(Step(UNKNOWN, began, began, why=why))

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from orchestrator.join.steps import Step
+from orchestrator.join.steps import NO_SIGN, SILENT, STUCK, Step
 from orchestrator.model.events import UNKNOWN, Source
 
 # How far each state is on its way: none is entered twice, none behind another of a higher rank.
@@ -44,13 +44,15 @@ INFINITE = float("inf")
 
 class Claim(NamedTuple):
     """At some moment between these it was in that state. `steady`: it was read there, and lasted;
-    else it is only known that it came through."""
+    else it is only known that it came through.
+    `causes`: it came into the state in that time."""
 
     began: float
     ended: float
     state: str
     source: Source
     steady: bool = True
+    causes: bool = False
 
 
 class _Gap(NamedTuple):
@@ -141,31 +143,47 @@ def _from_moments(gap: _Gap, claims: Sequence[Claim], length: float, first: bool
     state = gap.before.state if gap.before else None
     most = RANK[gap.after.state] if gap.after and gap.after.state in RANK else 9
     found: list[Step] = []
+    used = False
     for claim in claims:
         rank = RANK.get(claim.state)
         if claim.ended < began or claim.began > ended or rank is None or rank > most:
             continue
         if state is not None and rank < RANK[state]:
             continue
+        used = used or claim.steady
         if claim.state != state:
-            if state is not None and (state, claim.state) not in DIRECT:
-                found.append(Step(UNKNOWN, began, began, source=gap.step.source, why=gap.step.why))
+            hidden = gap.step.why != SILENT and (state, claim.state) not in DIRECT
+            if state is not None and hidden:
+                found.append(_unknown(gap, began, found))
                 began = max(began, claim.began)
             elif state is None and not first:
                 began = max(began, claim.began)
-            found.append(Step(claim.state, min(began, claim.ended), claim.ended, source=claim.source))
+            if gap.step.why == NO_SIGN and claim.state == "ESTABLISHED":  # so it was
+                found.append(Step(claim.state, gap.step.earliest, gap.step.latest))
+            else:
+                found.append(Step(claim.state, min(began, claim.ended), claim.ended, source=claim.source))
             state = claim.state
-            began = max(began, claim.ended)
-        elif claim.steady:
-            began = max(began, claim.began)
-    if gap.after is None and length - began < TAIL and found:
+        began = max(began, claim.began)
+    if _is_over(gap, state, used and length - began < TAIL):
         return found
-    if gap.after is not None and (state == gap.after.state or (state, gap.after.state) in DIRECT):
-        return found
-    return [
-        *found,
-        Step(UNKNOWN, began, max(began, gap.step.latest), source=gap.step.source, why=gap.step.why),
-    ]
+    return [*found, _unknown(gap, began, found)]
+
+
+def _is_over(gap: _Gap, state: str | None, until_now: bool) -> bool:
+    """Whether after the last state that was found in a gap nothing is unknown any more."""
+    if gap.after is not None:
+        return state == gap.after.state or (state, gap.after.state) in DIRECT
+    if gap.step.why == NO_SIGN:  # what comes after is seen
+        return state is not None and RANK[state] >= RANK["ESTABLISHED"]
+    if gap.step.why in (STUCK, SILENT):  # all that could hide there was a call that closes
+        return until_now or state in ("FIN_WAIT1", "LAST_ACK", "CLOSE")
+    return until_now or state == "CLOSE"
+
+
+def _unknown(gap: _Gap, began: float, found: Sequence[Step]) -> Step:
+    if found:
+        began = max(began, found[-1].latest)
+    return Step(UNKNOWN, began, began, source=gap.step.source, why=gap.step.why)
 
 
 TAIL = 0.25  # seconds at a recording's end that looks may be behind
@@ -180,7 +198,8 @@ def narrowed(path: Sequence[Step], claims: Sequence[Claim]) -> None:
         for claim in claims:
             if claim.state == step.state and step.earliest <= claim.ended < step.latest:
                 step.latest = claim.ended
-            if not claim.steady and claim.state == step.state and step.earliest < claim.began <= step.latest:
-                step.earliest = claim.began
+            if claim.causes and claim.state == step.state:
+                if step.earliest < claim.began <= step.latest:
+                    step.earliest = claim.began
             elif before is not None and claim.state == before.state and claim.steady:
                 step.earliest = max(step.earliest, min(claim.began, step.latest))

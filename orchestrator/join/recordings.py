@@ -82,9 +82,9 @@ def encode(recording: Recording, most: int = MOST) -> bytes:
     losses: dict[Any, Loss] = {}
     with no_collection():
         for source, t, record in _records(recording):
-            line = encoder.encode(record)
+            line = _encoded(encoder, record)
             left -= len(line) + 1
-            if left >= 0:
+            if left >= 0 and line:
                 lines.append(line)
             elif (before := losses.get(source)) is None:
                 losses[source] = Loss(source=source, stage="store", count=1, began=t, ended=recording.length)
@@ -93,6 +93,14 @@ def encode(recording: Recording, most: int = MOST) -> bytes:
     lines += [encoder.encode(("loss", loss)) for loss in losses.values()]
     lines.append(encoder.encode(("end", len(lines) - 1)))
     return b"\n".join((*lines, b""))
+
+
+def _encoded(encoder: msgspec.json.Encoder, record: Any) -> bytes:
+    """Nothing for what has no form in JSON: an agent's answer may hold what no agent of ours would give."""
+    try:
+        return encoder.encode(record)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return b""
 
 
 def _records(recording: Recording) -> Iterator[tuple[Any, float, Any]]:

@@ -30,9 +30,9 @@ def stays(steps: Sequence[Step], heard: float) -> list[_Stay]:
     """How long a path says that each state lasted, at least. `heard`: when its source said something last."""
     ends = [step.earliest for step in steps[1:]]
     return [
-        _Stay(step.state, step.latest, end)
+        _Stay(step.state, step.latest, min(end, heard))
         for step, end in zip(steps, [*ends, heard], strict=True)
-        if step.state != UNKNOWN and end - step.latest > SAME
+        if step.state != UNKNOWN and min(end, heard) - step.latest > SAME
     ]
 
 
@@ -66,6 +66,8 @@ def with_others(found: Sequence[Span], source: Source, words: Iterable[_Stay], e
     for word in words:
         for at, span in enumerate(found):
             ended = word.ended if span.ended is None else span.ended
+            if at + 1 < len(found):
+                ended -= found[at + 1].error  # known as well as the beginning of the next
             slack = SAME + error + span.error
             overlap = min(ended, word.ended) - max(span.began, word.began)
             if span.state not in (word.state, UNKNOWN) and overlap > slack:

@@ -10,14 +10,15 @@ from orchestrator.join.callers import Called
 from orchestrator.join.incarnations import Life
 from orchestrator.join.kernel_words import by_kernel
 from orchestrator.join.packet_states import ByPackets, by_packets
-from orchestrator.join.paths import Claim
-from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR, spans, stays, with_moments, with_others
-from orchestrator.join.steps import Step
-from orchestrator.join.tcp import STUCK, Machine
+from orchestrator.join.paths import RANK, Claim
+from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR, SAME, spans, stays, with_moments, with_others
+from orchestrator.join.steps import SILENT, STUCK, Step
+from orchestrator.join.tcp import Machine
 from orchestrator.join.watching import Coverage, Watching
 from orchestrator.model.events import UNKNOWN, Source, Span
-from orchestrator.model.recording import Look, Recording
+from orchestrator.model.recording import Look, Recording, Sighting
 
+USED_AGAIN = "its addresses are another socket's"
 _CLOSED_FROM = {"ESTABLISHED": "FIN_WAIT1", "CLOSE_WAIT": "LAST_ACK", "SYN_SENT": "CLOSE"}
 
 
@@ -42,7 +43,7 @@ class States:
     """Derives them. `tampered`: by host."""
 
     def __init__(self, recording: Recording, watching: Watching, tampered: Mapping[str, float]) -> None:
-        self._length = recording.length
+        self._length = watching.length
         self._watching, self._tampered = watching, tampered
         self._looks: dict[str, list[Look]] = {}
         for look in sorted(recording.looks, key=lambda one: (one.began, one.ended, one.host)):
@@ -70,8 +71,10 @@ class States:
         seen = None
         if life.segments:
             seen = by_packets(life, host.packets, self._length, host.tampered)
+            if life.sightings and _refuted(seen.steps, life.sightings):
+                seen = by_packets(life, host.packets, self._length, 0.0)
         machine = seen.machine if seen is not None else None
-        if seen is not None and not (life.changes or life.sightings or life.called):
+        if seen is not None and not (life.changes or life.sightings or life.called or life.after):
             return EndStates(tuple(spans(seen.steps, host.errors)), machine)
         return EndStates(tuple(self._from_all(life, host, seen)), machine)
 
@@ -84,6 +87,7 @@ class States:
         claims += _of_closing(path, life.called, self._length)
         claims.sort(key=lambda claim: (claim.ended, claim.began, claim.state))
         path = paths.completed(path, claims, self._length)
+        _used_again(path, life)
         _ended(path, claims, life.segments[-1].t if life.segments else float("-inf"))
         paths.narrowed(path, claims)
         found = spans(path, host.errors)
@@ -91,6 +95,18 @@ class States:
             stayed = stays(by_packet, life.segments[-1].t)
             found = with_others(found, "packet", stayed, host.errors["packet"])
         return with_moments(found, claims, self._length)
+
+
+def _refuted(steps: Sequence[Step], sightings: Sequence[Sighting]) -> bool:
+    """Whether a table shows that something that came was not taken: the state of before, long after it."""
+    doubtful = [step for step in steps if not step.sure and step.state != UNKNOWN]
+    for step in doubtful:
+        for one in reversed(sightings):
+            if one.began <= step.latest + SAME:
+                break
+            if RANK.get(one.state, 9) < RANK[step.state]:
+                return True
+    return False
 
 
 def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> list[Claim]:
@@ -101,22 +117,38 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
     closing = next(iter(evidence.closings(called)), None)
     last = path[-1]
     if closing is None:
-        if last.state != UNKNOWN or last.why != STUCK or called.shared or not called.holders:
+        if last.state != UNKNOWN or last.why not in (STUCK, SILENT) or called.shared or not called.holders:
             return []
         return [Claim(length, length, path[-2].state, "call")]
     before = None
     for step in path:
         if step.earliest > closing.t:
             break
-        before = step.state if step.state != UNKNOWN else before
+        if step.state != UNKNOWN:
+            before = step.state
+        elif step.why not in (STUCK, SILENT):
+            before = None
     after = _CLOSED_FROM.get(before or "")
     if after is None or before is None:
         return []
     ended = closing.t + closing.duration
-    found = [Claim(closing.t, ended, after, "call", steady=False)]
-    if last.why == STUCK:
+    found = [Claim(closing.t, ended, after, "call", steady=False, causes=True)]
+    if last.why in (STUCK, SILENT):
         found.append(Claim(closing.t, closing.t, before, "call"))
     return found
+
+
+def _used_again(path: list[Step], life: Life) -> None:
+    """Its tuple has a new socket, so this one is gone: a TIME_WAIT was ended by that (tcp_tw_reuse, RFC 9293,
+    3.6.1), anything else before it."""
+    at = life.used_again
+    if at is None or not path or path[-1].state == "CLOSE":
+        return
+    last = path[-1]
+    while path and path[-1].earliest > at:
+        path.pop()
+    earliest = at if last.state == "TIME_WAIT" else min(at, max(life.ended, last.latest))
+    path.append(Step("CLOSE", earliest, at, source=last.source, why=USED_AGAIN))
 
 
 def _ended(path: list[Step], claims: Sequence[Claim], heard: float) -> None:

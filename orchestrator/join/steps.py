@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from orchestrator.model.events import Source
 
+NO_SIGN = "the last ACK of the handshake came, and nothing shows that it was taken"
+STUCK = "data waits, and behind it a FIN would wait too"
+
+HIDDEN = "the other end's FIN came while data waited, and one here perhaps behind it"
+SILENT = "it may have been given up since, which no packet shows"
+
 
 class Step:
     """An end has come into a state, between `earliest` and `latest`. `received`: by what it received, which

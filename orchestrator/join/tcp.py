@@ -7,7 +7,7 @@ the tap (netfilter, a full accept queue): a retransmission shows that it was, an
 
 from __future__ import annotations
 
-from orchestrator.join.steps import Step
+from orchestrator.join.steps import HIDDEN, STUCK, Step
 from orchestrator.model.events import UNKNOWN
 from orchestrator.model.recording import ACK, FIN, RST, SYN, Segment
 
@@ -15,7 +15,7 @@ _MASK = 0xFFFFFFFF
 _HALF = 0x80000000
 RACE = 0.001  # seconds in which a segment may be on its way out while one comes in that makes it needless
 AT_ONCE = 0.0002  # seconds within which a kernel answers what it answers at once; longer: held behind the tap
-STUCK = "data waits, and behind it a FIN would wait too"
+SMALL = 2048  # bytes: what waits is not sent into a window of less than a segment (RFC 9293, 3.8.6.2.1)
 BURST = 10  # segments that may always be under way without a loss (RFC 6928)
 _UNACKNOWLEDGED = ("FIN_WAIT1", "CLOSING", "LAST_ACK")
 
@@ -58,11 +58,13 @@ class Machine:
         "state",
         "steps",
         "stuck",
+        "tampered",
         "whole",
     )
 
-    def __init__(self, *, whole: bool = True) -> None:
+    def __init__(self, *, whole: bool = True, tampered: float = float("inf")) -> None:
         self.whole = whole
+        self.tampered = tampered  # since when something acts behind the tap, as far as is known
         self.state: str | None = None
         self.steps: list[Step] = []
         self.again: list[int] = []
@@ -104,7 +106,7 @@ class Machine:
     def _back(self, *states: str) -> None:
         """To the last of these states: the steps behind it were not made."""
         while self.steps and self.steps[-1].state not in states and self.steps[-1].received:
-            self.steps.pop()
+            self.tampered = min(self.tampered, self.steps.pop().earliest)
         self.state = self.steps[-1].state if self.steps else None
 
     @property
@@ -161,13 +163,11 @@ class Machine:
             self.snd_una = seq
         if self.snd_nxt is not None and behind(seq, self.snd_nxt):
             self.again.append(place)
-            self.retry = at - self.out_at
+            self.retry = max(self.retry, at - self.out_at)
             if self.stuck is None:
                 self.stuck = self._flight_at
             if segment.flags & FIN and self.fin_out == end:
                 self._fin_again(segment)
-        else:
-            self.retry = 0.0
         if segment.flags & FIN and self.fin_out is None:
             self._sent_fin(segment, end)
         if self.snd_una == seq and not self._goes_on(at):
@@ -201,7 +201,9 @@ class Machine:
         at = earliest = segment.t
         if self.stuck is not None:
             earliest = self.stuck
-        elif (self.outstanding and (segment.length or not self.has_room(segment.seq))) or self._goes_on(at):
+        elif (self.outstanding and (segment.length or not self.has_room(segment.seq, at))) or self._goes_on(
+            at
+        ):
             earliest = self._flight_at
         self.fin_out = end
         if self.state == "CLOSE_WAIT" and self.fin_in is not None and behind(segment.ack, self.fin_in):
@@ -231,7 +233,11 @@ class Machine:
             return
         if self.state in ("SYN_SENT", "SYN_RECV") and not segment.flags & ACK:
             return  # it refused an answer to an older SYN, or to none, and waits on
-        self.wait_unseen(self.steps)
+        if segment.flags & ACK and self.fin_in is not None and behind(segment.ack, self.fin_in):
+            self._back(
+                "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2"
+            )  # it was not taken yet
+        self.wait_unseen(self.steps, segment.t)
         self._go("CLOSE", segment.t, segment.t)
 
     def _sure(self, at: float) -> None:
@@ -245,6 +251,8 @@ class Machine:
             if at_once and AT_ONCE < passed < 1.0:
                 step.earliest = step.latest = at
                 self.lag = max(self.lag, passed)
+            elif step.earliest >= self.tampered:
+                step.latest = max(step.latest, at)
             elif self.lag > AT_ONCE:
                 step.latest = max(step.latest, min(at, step.earliest + 2 * self.lag))
         self._opening = False
@@ -283,6 +291,9 @@ class Machine:
             if self.fin_in is None:
                 self.fin_in = (end + 1) & _MASK
                 self._fin_in_at = segment.t
+            elif not self.steps[-1].sure:  # nothing has acknowledged it: the first was not taken
+                self.tampered = min(self.tampered, self.steps[-1].earliest)
+                self.steps[-1].latest = segment.t
         if self.fin_in is not None and self.rcv_nxt == (self.fin_in - 1) & _MASK:
             self._take_fin(segment.t, segment.t)
 
@@ -309,26 +320,34 @@ class Machine:
             if self.whole and self.iss is not None:
                 return  # of what was never sent
             self.snd_nxt = ack
-        full = not self.has_room(self.snd_nxt)
+        full = not self.has_room(self.snd_nxt, at)
         if not segment.flags & SYN:
             self._take_window(segment)
         if self.snd_una is None or behind(self.snd_una, ack):
-            self.snd_una = ack
+            self.snd_una, self.retry = ack, 0.0
             if ack == self.snd_nxt:
                 self._acked_at, self._was_full = at, full
-        if self._window and self.snd_una == self.snd_nxt:
-            self.stuck = None
-            if self._hidden is not None and self.fin_out is None:
-                self._nothing_hidden(*self._hidden)
+        if self.snd_una == self.snd_nxt and self._window:
+            self._all_acknowledged(at, full)
         if self.state == "SYN_RECV" and self.iss is not None and behind(self.iss, ack):
             self._go("ESTABLISHED", at, at, received=True)
         if ack == self.fin_out:
-            if self.state == "FIN_WAIT1":
-                self._go("FIN_WAIT2", at, at, received=True)
-            elif self.state == "CLOSING":
-                self._go("TIME_WAIT", at, at, received=True)
-            elif self.state == "LAST_ACK":
-                self._go("CLOSE", at, at, received=True)
+            self._fin_acknowledged(at)
+
+    def _fin_acknowledged(self, at: float) -> None:
+        """Its own. The other end's, if that came first and could not be taken yet, is taken first."""
+        if (
+            self.state == "FIN_WAIT1"
+            and self.fin_in is not None
+            and self.rcv_nxt == (self.fin_in - 1) & _MASK
+        ):
+            self._take_fin(self._fin_in_at, at)
+        if self.state == "FIN_WAIT1":
+            self._go("FIN_WAIT2", at, at, received=True)
+        elif self.state == "CLOSING":
+            self._go("TIME_WAIT", at, at, received=True)
+        elif self.state == "LAST_ACK":
+            self._go("CLOSE", at, at, received=True)
 
     def _take_window(self, segment: Segment) -> None:
         """The scale is not in the headers: what was offered first, and what is now, tell it about."""
@@ -343,9 +362,9 @@ class Machine:
         """Whether what is sent now had been waiting: the ACK that makes room for it has just come."""
         return self._was_full and at - self._acked_at <= RACE
 
-    def has_room(self, seq: int | None) -> bool:
+    def has_room(self, seq: int | None, at: float) -> bool:
         """Whether a FIN with this number would have gone out at once, by the window and by RFC 6928."""
-        if self.stuck is not None:
+        if self.stuck is not None or self._goes_on(at):
             return False
         if self.snd_una is None or seq is None or not behind(self.snd_una, seq):
             return True
@@ -356,7 +375,7 @@ class Machine:
         if self.state == "SYN_RECV":
             self._go("ESTABLISHED", earliest, latest, received=True)
         if self.state == "ESTABLISHED":
-            self.wait_unseen(self.steps)
+            self.wait_unseen(self.steps, latest, HIDDEN)
             if self.state == UNKNOWN:
                 self._hidden = earliest, latest
             else:
@@ -367,26 +386,33 @@ class Machine:
             self._go("TIME_WAIT", max(earliest, self.steps[-1].earliest), latest, received=True)
         self.rcv_nxt = self.fin_in
 
-    def _nothing_hidden(self, earliest: float, latest: float) -> None:
-        """All data is through, and there was no FIN behind it: the other end was the first to close."""
-        self._hidden = None
-        if self.steps[-1].state == UNKNOWN:
-            self.steps.pop()
-            self._go("CLOSE_WAIT", earliest, latest, received=True)
+    def _all_acknowledged(self, at: float, full: bool) -> None:
+        """All that was sent is. `full`: more could not have been sent before that."""
+        if full and self._window < SMALL:
+            self.stuck = self._flight_at if self.stuck is None else self.stuck
+            return
+        if self.stuck is not None:
+            self._flight_at, self._acked_at, self._was_full = self.stuck, at, True
+            self.stuck = None
+        if self._hidden is not None and self.fin_out is None:
+            if self.steps[-1].state == UNKNOWN:  # no FIN was behind it: the other end was the first to close
+                self.steps.pop()
+                self._go("CLOSE_WAIT", *self._hidden, received=True)
+            self._hidden = None
 
-    def wait_unseen(self, steps: list[Step]) -> None:
-        """A FIN may have been waiting behind data: since when, is added to these."""
+    def wait_unseen(self, steps: list[Step], at: float, why: str = STUCK) -> None:
+        """At that time a FIN may have been waiting behind data: since when, is added to these."""
         if (
             self.state not in ("ESTABLISHED", "CLOSE_WAIT")
             or self.fin_out is not None
             or self.snd_nxt is None
         ):
             return
-        if not self.has_room(self.snd_nxt):
+        if not self.has_room(self.snd_nxt, at):
             since = self._flight_at if self.stuck is None else self.stuck
             since = max(since, steps[-1].latest)
             self.state = UNKNOWN
-            steps.append(Step(UNKNOWN, since, since, why=STUCK, received=True))
+            steps.append(Step(UNKNOWN, since, since, why=why, received=True))
 
     def _received_reset(self, segment: Segment) -> None:
         if self.state in (None, "CLOSE"):
@@ -399,6 +425,6 @@ class Machine:
             ahead = (segment.seq - self.rcv_nxt) & _MASK
             taken = ahead == 0 or (not self.whole and ahead < _HALF)
         if taken:
-            self.wait_unseen(self.steps)
+            self.wait_unseen(self.steps, segment.t)
             self._go("CLOSE", segment.t, segment.t, received=True)
             self._reset = True

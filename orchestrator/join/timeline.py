@@ -48,6 +48,8 @@ def _joined(recording: Recording, plan: Plan, translated: tuple[Translation, ...
     sockets, elsewhere = called(recording.calls)
     elsewhere += attach(sockets, places, found)
     flat = _without_copies([life for one in found.values() for life in one], plan, places)
+    for life in flat:
+        life.complete()
     mates = Mating(flat, spaces, translations, places.listens).run()
     watching = Watching(recording)
     histories = Histories(recording, spaces, watching, States(recording, watching, tampered(recording)))

@@ -5,13 +5,13 @@ what was lost. Pure; used by one thread at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from orchestrator.errors import ObservationError
 from orchestrator.join.traces import SLOT, Changes
-from orchestrator.model.recording import Change, Loss, Watch
+from orchestrator.model.recording import Change, Loss, Stage, Watch
 
 MOST = 1_000_000  # records; what comes then is counted as lost
 ERROR = 2e-6  # seconds: the kernel calls a tracepoint within the change itself
@@ -25,6 +25,16 @@ class _Host(msgspec.Struct, kw_only=True):
     ended: int | None = None
 
 
+class _Lost(NamedTuple):
+    """Records that nobody has; times as in _Host."""
+
+    stage: Stage
+    host: str | None
+    records: int
+    began: int
+    ended: int
+
+
 class Traced:
     """Of one daemon. `origin`: when t = 0 is, ns by our own monotonic clock."""
 
@@ -33,13 +43,14 @@ class Traced:
         self.shift = 0  # ns: what is added to the daemon's monotonic clock to have ours
         self._origin = origin
         self._names: dict[int, str] = {}
-        self._changes = Changes(self._names)
+        self._gone: dict[int, int] = {}
+        self._changes = Changes(self._names, gone=self._gone)
         self._hosts: dict[int, _Host] = {}  # by the cookie of the network namespace
         self._unwatched: dict[str, str] = {}
         self._missing = ""  # tracepoints
         self._raw: list[bytes] = []
         self._count = 0  # of records
-        self._losses: list[Loss] = []
+        self._lost: list[_Lost] = []
         self._known: int | None = None  # until then all has come in, and what was lost is known
         self._beyond = 0
         self._beyond_since: int | None = None
@@ -62,16 +73,16 @@ class Traced:
             missing = part.get("missing") or {}
             self._missing = "; ".join(f"{name} is not traced: {why}" for name, why in missing.items())
             reasons = {int(number): str(name) for number, name in (part.get("reasons") or {}).items()}
-            self._changes = Changes(self._names, reasons)
+            self._changes = Changes(self._names, reasons, self._gone)
         elif "records" in part:
             self._keep(data)
         elif "came" in part:
             self._came(str(part["came"]), part)
         elif "went" in part:
             if (one := self._hosts.get(part["netns"])) and one.ended is None:
-                one.ended = int(part["at"])
+                one.ended = self._gone[part["netns"]] = int(part["at"])
         elif "lost" in part:
-            self._lose(str(part["host"]), int(part["lost"]), int(part["at"]))
+            self._lose(part)
         elif "mark" in part:
             self._known = max(self._known or 0, int(part["at"]))
 
@@ -96,10 +107,9 @@ class Traced:
             self._count += len(data) // SLOT
             self._raw.append(data)
 
-    def _lose(self, host: str, count: int, at: int) -> None:
-        began, ended = self._time(self._known or at), self._time(at)
-        loss = Loss(source="tracepoint", stage="ring", host=host, count=count, began=began, ended=ended)
-        self._losses.append(loss)
+    def _lose(self, part: Mapping[str, Any]) -> None:
+        host = None if part["host"] is None else str(part["host"])
+        self._lost.append(_Lost("ring", host, int(part["lost"]), int(part["since"]), int(part["at"])))
 
     def _time(self, at: int) -> float:
         """Seconds of the recording, of a moment of the daemon's computer."""
@@ -114,11 +124,20 @@ class Traced:
 
     def losses(self) -> tuple[Loss, ...]:
         """All that is known to be missing."""
-        if not self._beyond:
-            return tuple(self._losses)
-        began, ended = (self._time(at or 0) for at in (self._beyond_since, self._known))
-        loss = Loss(source="tracepoint", stage="bound", count=self._beyond, began=began, ended=ended)
-        return (*self._losses, loss)
+        lost = list(self._lost)
+        if self._beyond and self._known is not None:
+            lost.append(_Lost("bound", None, self._beyond, self._beyond_since or self._known, self._known))
+        return tuple(
+            Loss(
+                source="tracepoint",
+                stage=one.stage,
+                host=one.host,
+                count=one.records,
+                began=self._time(one.began),
+                ended=self._time(one.ended),
+            )
+            for one in lost
+        )
 
     def watches(self, hosts: Iterable[str]) -> Iterator[Watch]:
         """From when until when each network namespace was watched; and why others of these hosts were not."""

@@ -18,7 +18,7 @@ import msgspec
 
 from orchestrator.errors import ObservationError
 from orchestrator.join.proc_net_tcp import address_of
-from orchestrator.model.recording import Address, Change
+from orchestrator.model.recording import Change
 from orchestrator.model.rows import STATES
 
 _RECORD = struct.Struct("<8xQQQQIBBBBHHI16s16s")
@@ -32,13 +32,21 @@ _MOST_WAITING = 100_000  # Changes that lack something; the oldest stay as they 
 
 class Changes:
     """Collected from piece to piece. `hosts`: the cookie of a network namespace → host; what is of none of
-    them is passed over. `reasons`: names of a kernel's reasons for a reset."""
+    them is passed over. `reasons`: names of a kernel's reasons for a reset. `gone`: by the same cookie, the
+    times (ns) after which nothing is a host's own: its power was cut, and the kernel that it shares with
+    others closes its sockets, as no computer without power does."""
 
-    def __init__(self, hosts: Mapping[int, str], reasons: Mapping[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        hosts: Mapping[int, str],
+        reasons: Mapping[int, str] | None = None,
+        gone: Mapping[int, int] | None = None,
+    ) -> None:
         self._hosts, self._reasons = hosts, reasons or {}
+        self._gone = {} if gone is None else gone
         self._found: list[Change] = []
         self._addresses: dict[tuple[int, bytes], str] = {}
-        self._portless: dict[int, list[int]] = {}  # cookie → places
+        self._portless: dict[int, int] = {}  # cookie → place
         self._nameless: dict[int, int] = {}  # socket → place
 
     def add(self, data: bytes, shift: float) -> None:
@@ -59,7 +67,7 @@ class Changes:
     def _take(self, record: tuple[Any, ...], shift: float) -> None:
         at, socket, cookie, netns, reason, kind, family, old, new, port, peer_port, _, local, peer = record
         host = self._hosts.get(netns)
-        if host is None:
+        if host is None or at > self._gone.get(netns, at):
             return
         is_state = kind == _STATE
         change = Change(
@@ -74,32 +82,30 @@ class Changes:
             reason=self._reasons.get(reason) if kind == _RESET_SENT else None,
         )
         if is_state:
-            self._complete(change, socket, old, new)
+            self._complete_child(change, socket, old, new)
+        if cookie:
+            self._complete_client(change, new if is_state else 0)
         self._found.append(change)
 
-    def _complete(self, change: Change, socket: int, old: int, new: int) -> None:
-        """What earlier ones lacked; and what this one lacks, to be told later."""
-        cookie = change.cookie
+    def _complete_child(self, change: Change, socket: int, old: int, new: int) -> None:
         if old == _SYN_RECV and (place := self._nameless.pop(socket, None)) is not None:
-            self._found[place] = _replaced(self._found[place], cookie, change.local, change.peer)
-        if cookie is None:
-            if old == _LISTEN and new == _SYN_RECV and len(self._nameless) < _MOST_WAITING:
-                self._nameless[socket] = len(self._found)
-        elif not change.local[1]:
-            if new == _SYN_SENT and len(self._portless) < _MOST_WAITING:
-                self._portless.setdefault(cookie, []).append(len(self._found))
-        elif cookie in self._portless:
-            for place in self._portless.pop(cookie):
-                self._found[place] = _replaced(
-                    self._found[place], cookie, change.local, self._found[place].peer
-                )
+            self._replace(place, cookie=change.cookie, local=change.local, peer=change.peer)
+        if old == _LISTEN and new == _SYN_RECV and len(self._nameless) < _MOST_WAITING:
+            self._nameless[socket] = len(self._found)
+
+    def _complete_client(self, change: Change, new: int) -> None:
+        cookie = change.cookie or 0
+        if change.local[1]:
+            if (place := self._portless.pop(cookie, None)) is not None:
+                self._replace(place, local=change.local)
+        elif new == _SYN_SENT and len(self._portless) < _MOST_WAITING:
+            self._portless[cookie] = len(self._found)
+
+    def _replace(self, place: int, **fields: Any) -> None:
+        self._found[place] = msgspec.structs.replace(self._found[place], **fields)
 
     def _address(self, family: int, packed: bytes) -> str:
         found = self._addresses.get((family, packed))
         if found is None:
             found = self._addresses[family, packed] = address_of(packed[: _LENGTHS[family]]).text
         return found
-
-
-def _replaced(change: Change, cookie: int | None, local: Address, peer: Address) -> Change:
-    return msgspec.structs.replace(change, cookie=cookie, local=local, peer=peer)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from orchestrator.model.recording import Loss, Recording, Watch
 
 _NAMES = {"packet": "packets", "tracepoint": "changes", "snapshot": "tables", "log": "logs", "call": "calls"}
-TAIL = 0.25  # seconds at a recording's end that a source may be behind the others
+TAIL = 1.0  # seconds at a recording's end that a source may be behind the others
 _NOBODY = "nobody watched the {what} of {host}"
 
 
@@ -39,11 +39,17 @@ class Coverage(NamedTuple):
         return not self.gaps or not self.within(began, ended)
 
 
+def horizon(recording: Recording) -> float:
+    """Until when a recording says something: sources may be some time behind its end."""
+    heard = [watch.ended for watch in recording.watches if watch.source in ("packet", "tracepoint")]
+    return min(recording.length, max(heard)) if heard and max(heard) > 0 else recording.length
+
+
 class Watching:
     """All sources and hosts of a recording."""
 
     def __init__(self, recording: Recording) -> None:
-        self._length = recording.length
+        self.length = horizon(recording)
         self._watches: dict[tuple[str, str], list[Watch]] = {}
         for watch in sorted(recording.watches, key=lambda one: (one.began, one.ended, one.why)):
             self._watches.setdefault((watch.source, watch.host), []).append(watch)
@@ -70,14 +76,15 @@ class Watching:
         )
 
     def _unwatched(self, source: str, host: str, watches: Sequence[Watch]) -> Iterator[Gap]:
-        said = [one.why for one in self._watches.get((source, host), ()) if one.why]
+        every = self._watches.get((source, host), ())
+        said = [one.why for one in every if one.why]
         why = _NOBODY.format(what=_NAMES[source], host=host) + (f": {said[-1]}" if said else "")
         until = float("-inf")
         for watch in watches:
             if watch.began > until:
                 yield Gap(until, watch.began, why)
             until = max(until, watch.ended)
-        if until < self._length - TAIL:
+        if until < self.length - (TAIL if watches and not watches[-1].why else 0.0):
             yield Gap(until, float("inf"), why)
 
     def _lost(self, source: str, host: str) -> Iterator[Gap]:

@@ -28,6 +28,7 @@ _PLAIN = {  # of the words of a ladder; what else is not ASCII is escaped
     "…": "...",
     "→": "->",
     "µ": "u",
+    "±": "+-",
 }
 
 

@@ -15,7 +15,7 @@ from orchestrator.model.events import Event, History, Side
 from orchestrator.model.rows import Via
 from orchestrator.report import ladder_words as words
 from orchestrator.report.harmless import width as cells
-from orchestrator.report.ladder_folds import LeftOut, Wait, folded
+from orchestrator.report.ladder_folds import Fold, LeftOut, Unseen, Wait, folded
 from orchestrator.report.ladder_notes import Notes
 from orchestrator.report.moments import Bundle, Flight, Moment, Part, Role, Word
 from orchestrator.report.rungs import moments
@@ -142,11 +142,13 @@ class _Placing:
         self._left: dict[Flight | Bundle, int] = {}  # in which row it leaves
         self._came: dict[Flight | Bundle, int] = {}
 
-    def add(self, one: Moment | Wait | LeftOut) -> None:
+    def add(self, one: Moment | Fold) -> None:
         """The next."""
         match one:
             case Wait():
                 self._gap(f"{words.DOTS} {words.seconds(one.seconds)} {words.DOTS}")
+            case Unseen():
+                self._gap(f"{words.DOTS} {one.size:,} bytes were not seen {words.DOTS}")
             case LeftOut():
                 self._gap(f"{words.DOTS} {one.rungs:,} rungs are left out {words.DOTS}")
             case Moment():
@@ -229,7 +231,7 @@ def _labels(found: Sequence[Word], room: int) -> tuple[Label, ...]:
     return tuple(Label(line, one.role) for one in found for line in words.wrap(one.text, room))
 
 
-def _columns(kept: Sequence[Moment | Wait | LeftOut], width: int, history: History) -> Columns:
+def _columns(kept: Sequence[Moment | Fold], width: int, history: History) -> Columns:
     """The sides and the arrows get what they need where there is room; else the sides fold their words, then
     labels are shortened."""
     width = max(width, NARROWEST)

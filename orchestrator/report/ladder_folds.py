@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from orchestrator.model.events import Side
+from orchestrator.model.recording import FIN, SYN
 from orchestrator.report.moments import Bundle, Flight, Moment, Word
 
 LONG = 0.1  # seconds without a rung, from which they are said
@@ -19,27 +20,61 @@ class Wait(NamedTuple):
     seconds: float
 
 
+class Unseen(NamedTuple):
+    """So many bytes of an end were sent, and nobody has their segments."""
+
+    sender: Side
+    size: int
+
+
 class LeftOut(NamedTuple):
     """Rungs that are not shown."""
 
     rungs: int
 
 
-def folded(found: Sequence[Moment], most: int) -> Iterator[Moment | Wait | LeftOut]:
-    """The moments with what is folded."""
+Fold = Wait | Unseen | LeftOut
+
+
+def folded(found: Sequence[Moment], most: int) -> Iterator[Moment | Fold]:
+    """The moments with what is folded, or is not there."""
     kept = list(bundled(found))
+    following: dict[Side, int] = {}
     last = kept[0].t if kept else 0.0
     head, tail = (most - most // 3, most // 3) if len(kept) > most else (len(kept), 0)
     for at, moment in enumerate(kept):
         if head <= at < len(kept) - tail:
             if at == head:
                 yield LeftOut(len(kept) - head - tail)
+            _jump(moment, following)
             last = moment.t
             continue
         if moment.t - last >= LONG:
             yield Wait(moment.t - last)
+        jump = _jump(moment, following)
+        if jump:
+            yield jump
         yield moment
         last = moment.t
+
+
+def _jump(moment: Moment, following: dict[Side, int]) -> Unseen | None:
+    """What of the sender's numbers has been passed over. `following`: its next one."""
+    flight = moment.flight
+    if flight is None or moment.part == "comes" or (isinstance(flight, Bundle) and flight.after is None):
+        return None
+    if isinstance(flight, Bundle):
+        after = flight.after or 0
+        begin = (after - flight.size) % SEQUENCE
+    else:
+        segment = flight.crossing.segment
+        begin = segment.seq
+        after = segment.seq + segment.length + bool(segment.flags & SYN) + bool(segment.flags & FIN)
+    before = following.get(flight.sender, begin)
+    forward = (after - before) % SEQUENCE < SEQUENCE // 2
+    following[flight.sender] = after % SEQUENCE if forward else before
+    jump = (begin - before) % SEQUENCE
+    return Unseen(flight.sender, jump) if 0 < jump < SEQUENCE // 2 else None
 
 
 def bundled(found: Sequence[Moment]) -> Iterator[Moment]:
@@ -75,15 +110,20 @@ def _way(moment: Moment) -> str | None:
 
 
 def _folded_run(run: Sequence[Moment], data: Side | None) -> Iterator[Moment]:
-    flights = list(dict.fromkeys(one.flight for one in run if isinstance(one.flight, Flight)))
-    if len(flights) < BULK or data is None or _torn(run):
+    first = next((at for at, one in enumerate(run) if _has_data(one)), len(run))
+    last = next((len(run) - at for at, one in enumerate(reversed(run)) if one.flight), first)
+    folding = run[first:last]
+    flights = list(dict.fromkeys(one.flight for one in folding if isinstance(one.flight, Flight)))
+    if len(flights) < BULK or data is None or _torn(folding):
         yield from run
         return
-    first = next(at for at, one in enumerate(run) if one.flight)
-    last = next(len(run) - at for at, one in enumerate(reversed(run)) if one.flight)
     yield from run[:first]
-    yield from _one_arrow(run[first:last], flights, data)
+    yield from _one_arrow(folding, flights, data)
     yield from run[last:]
+
+
+def _has_data(moment: Moment) -> bool:
+    return isinstance(moment.flight, Flight) and moment.flight.crossing.segment.length > 0
 
 
 def _torn(run: Sequence[Moment]) -> bool:
@@ -111,7 +151,8 @@ def _bundle(sender: Side, flights: Sequence[Flight]) -> Bundle:
     size = known = sum(one.length for one in data)
     if data:
         size = (data[-1].seq + data[-1].length - data[0].seq) % SEQUENCE
-    return Bundle(sender, len(flights), size, flights[-1].crossing, flights[0].seen, size > known)
+    after = (data[-1].seq + data[-1].length) % SEQUENCE if data else None
+    return Bundle(sender, len(flights), size, flights[-1].crossing, after, flights[0].seen, size > known)
 
 
 def _calls(verb: str, calls: Sequence[Moment], side: Side) -> Word:

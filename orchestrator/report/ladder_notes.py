@@ -77,6 +77,9 @@ def _closing(history: History) -> Iterator[str]:
     closing = history.closing
     if not closing.known:
         yield harmless(f"not known{f': {closing.why}' if closing.why else ''}")
+    elif closing.first is not None and closing.by == "timeout":
+        end = history.client if closing.first == "client" else history.server
+        yield harmless(f"by timeout of {name(end)}")
     elif closing.first is not None:
         end = history.client if closing.first == "client" else history.server
         first = f"{name(end)} first" if end and end.host else f"the {closing.first} first"

@@ -58,6 +58,7 @@ class Bundle:
     segments: int
     size: int
     last: Crossing
+    after: int | None = None  # the sequence number behind its data
     seen: tuple[bool, bool] = (True, True)
     more: bool = False
 

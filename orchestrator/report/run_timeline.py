@@ -23,6 +23,7 @@ from orchestrator.report.layout import PLAIN, Style
 from orchestrator.report.rungs import AROUND
 
 FEW = 2  # connections, up to which each has its ladder
+SOME = 5  # connections, up to which each has its ladder where everything is asked for
 EVIDENCE = 3  # ladders for a scenario that did not pass
 BRIEF = 12  # connections, up to which a calm summary has a line for each
 MOST_AROUND = 40  # notes, impairments, log lines in a ladder
@@ -56,7 +57,7 @@ def of_scenario(
         found = concerned(record, timeline.histories)
         if asked == "yes" or not found:
             yield from whole(timeline, paper)
-        if found and not (asked == "yes" and len(timeline.histories) <= FEW):
+        if found and not (asked == "yes" and len(timeline.histories) <= SOME):
             yield from _ladders(found[:EVIDENCE], timeline, paper)
             if len(found) > EVIDENCE:
                 yield plain(f"… {len(found) - EVIDENCE:,} connections more are concerned", paper.glyphs)
@@ -72,7 +73,7 @@ def whole(
     yield timeline_text.heading(timeline)
     yield from (plain(line, paper.glyphs) for line in timeline_text.losses(timeline))
     count = len(timeline.histories)
-    if ladders and 0 < count <= FEW:
+    if ladders and 0 < count <= (FEW if calm else SOME):
         yield from _ladders(timeline.histories, timeline, paper)
         return
     if not calm or count <= BRIEF:

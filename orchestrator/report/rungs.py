@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from orchestrator.model.events import UNKNOWN, Crossing, EndHistory, Event, History, Side, Span
 from orchestrator.model.recording import ACK, FIN, RST, SYN
 from orchestrator.report import ladder_words as words
+from orchestrator.report.harmless import harmless
 from orchestrator.report.moments import TELLING, Flight, Kind, Moment, Word
 
 SLOW = 0.001  # seconds that a segment is under way, from which it has a rung for each of its ends
 BLOCKED = 0.001  # seconds in a call, from which it has a rung for each of its ends
 TOGETHER = 0.0005  # seconds between a segment and the state that it made, beyond the error of its time
+ROUGH = 0.001  # seconds that a state's time may be off, from which that is said
 AROUND = ("note", "impairment", "exit", "log")
 _ORDER: dict[Kind, int] = {
     "begin": 0,
@@ -36,6 +38,7 @@ def moments(history: History, around: Sequence[Event] = (), mark: Mark = unmarke
     flights = list(_flights(history.crossings))
     found = [moment for flight in flights for moment in _of_flight(flight)]
     found += _calls(history)
+    found += _told(history)
     found += _said(around)
     by_side = _touching(found)
     found += _states("client", history.client, by_side["client"], mark)
@@ -97,7 +100,7 @@ def _calls(history: History) -> Iterator[Moment]:
     """One rung for a call that is over at once, two for one that waited: its end may be what came."""
     telling = [one.segment.t for one in history.crossings if _telling(one)]
     for event in history.events:
-        if event.source != "call" or event.end is None:
+        if event.source != "call" or event.end is None or event.kind == "state":
             continue
         duration = words.duration_of(event)
         ended = event.t + duration
@@ -114,6 +117,15 @@ def _calls(history: History) -> Iterator[Moment]:
         if event.kind in ("send", "recv") and not words.failed(event):
             end.verb, end.size = event.kind, words.bytes_of(event)
         yield end
+
+
+def _told(history: History) -> Iterator[Moment]:
+    """What the kernel says of segments, where nobody has seen them."""
+    for event in history.events if not history.crossings else ():
+        if event.source == "tracepoint" and event.kind != "state" and event.end is not None:
+            moment = Moment(event.t, "state")
+            moment.beside(event.end).append(Word(harmless(event.kind), "call"))
+            yield moment
 
 
 def _called(event: Event) -> Word:
@@ -150,14 +162,15 @@ def _touching(found: Iterable[Moment]) -> dict[Side, list[Touch]]:
 def _states(side: Side, end: EndHistory | None, touching: Sequence[Touch], mark: Mark) -> Iterator[Moment]:
     """Each state stands beside the segment that made it, where one did; else it has a rung of its own."""
     for span in end.spans if end else ():
-        word = _state(span, mark(side, end, span))
-        cause = _cause(span, touching)
+        word, cause = _state(span, mark(side, end, span)), _cause(span, touching)
         if cause is not None:
             cause.beside(side).append(word)
-        else:
-            moment = Moment(span.began, "state")
-            moment.beside(side).append(word)
-            yield moment
+            continue
+        moment = Moment(span.began, "state")
+        if span.error >= ROUGH:
+            word = word._replace(text=f"{word.text} ±{words.seconds(span.error)}")
+        moment.beside(side).append(word)
+        yield moment
     last = end.spans[-1] if end and end.spans else None
     if last is not None and last.ended is not None and last.state not in ("CLOSE", UNKNOWN):
         moment = Moment(last.ended, "state")

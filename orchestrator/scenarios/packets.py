@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.daemon.clock import boot_id
-from orchestrator.errors import LabError
+from orchestrator.errors import LabError, ObservationError
 from orchestrator.join import clock
 from orchestrator.join.watched import Watched, unwatched
 from orchestrator.model.plan import Plan
@@ -91,7 +91,10 @@ class Packets:
             self._settle()
         known = (self._known - self._origin) / 1e9
         with self._lock:
-            self._watched.read()
+            try:
+                self._watched.read()
+            except ObservationError as error:
+                self._why = error.message
             segments = self._watched.segments
             segments.sort(key=lambda one: one.t)
             watches = tuple(self._watched.watches(known, self._why))

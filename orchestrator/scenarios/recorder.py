@@ -7,6 +7,7 @@ work is in the recording as a reason.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MOST_CALLS = 200_000
 MOST_SAID = 100_000
 _LINE_ERROR = 0.3  # seconds: an agent looks at followed files every 0.25
+_CLOCKS = 0.1  # seconds that two clocks may differ by, once mapped
 _TOLD_ERROR = 0.01  # seconds for an answer to come
 
 
@@ -167,15 +169,18 @@ class Recorder:
     def _made(self, calls: UnderWay) -> Iterable[CallMade]:
         for pending in calls.pending:
             if pending.done and pending.future.exception() is None:
-                yield self._call(calls, pending.answer().message)
+                yield self._call(calls, pending.answer().message, pending.ended)
 
-    def _call(self, calls: UnderWay, answer: Message) -> CallMade:
-        step = calls.step
-        began, duration = answer.get("began"), answer.get("duration")
-        t = began + self._packets.shift.add / 1e9 if isinstance(began, int | float) else calls.began
+    def _call(self, calls: UnderWay, answer: Message, ended: float) -> CallMade:
+        """An agent is not trusted: a call was between its question and its answer."""
+        step, add = calls.step, self._packets.shift.add / 1e9
+        first, last = calls.began - _CLOCKS, ended + _CLOCKS
+        began, duration = _number(answer.get("began"), -add) + add, _number(answer.get("duration"), -1.0)
+        if not (first <= began <= last and 0 <= duration <= last - began):
+            began, duration = calls.began, ended - calls.began
         return CallMade(
-            t=t - self._origin,
-            duration=float(duration) if isinstance(duration, int | float) else 0.0,
+            t=began - self._origin,
+            duration=duration,
             host=step.host,
             verb=step.verb,
             text=step.text,
@@ -190,6 +195,10 @@ class Recorder:
             errno=_as(answer.get("errno"), str),
             timed_out=answer.get("timed_out") is True,
         )
+
+
+def _number(value: Any, default: float) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else default
 
 
 def _as(value: Any, kind: type) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from orchestrator.errors import LabError
 from orchestrator.join.timeline import timeline
+from orchestrator.model.events import Event
 from orchestrator.model.impairments import Impaired
 from orchestrator.model.plan import Plan
 from orchestrator.model.recording import Recording
@@ -241,10 +242,15 @@ class _Performance:
         )
 
     def _events(self) -> tuple[dict[str, Any], ...]:
-        """What happened, in order; the first of very many."""
+        """What happened, in order; the first of very many. A run does not fail because it cannot be told."""
         if self._recording is None:
             return ()
-        events = timeline(self._recording).events
+        try:
+            events = timeline(self._recording).events
+        except Exception as error:
+            text = f"the timeline could not be made: {type(error).__name__}: {error}"
+            note = Event(t=self._recording.length, error_s=0.0, host="", source="note", kind="note")
+            return ({**note.document(), "text": text},)
         return tuple(one.document() for one in events[:MOST_EVENTS])
 
 

@@ -122,7 +122,7 @@ class Traces:
             self._end("the daemon said no more")
         except LabError as error:
             self._end(error.message)
-        except (OSError, ValueError) as error:  # closed by `close`
+        except (OSError, ValueError, KeyError, TypeError) as error:  # among them: closed by `close`
             self._end(f"{type(error).__name__}: {error}")
 
     def _take(self, part: Mapping[str, Any], data: bytes) -> None:
@@ -162,7 +162,8 @@ class OwnTracer:
     def __init__(self, tracer: Tracer, traced: Traced, lock: threading.Lock) -> None:
         self._tracer, self._traced, self._lock = tracer, traced, lock
         self._names: dict[int, str] = {}
-        self._lost: dict[int, int] = {}
+        self._lost: dict[int, int] = {}  # 0: it is not known whose
+        self._checked = time.monotonic_ns()  # what was lost until then is known
         self._ending, self._end = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="tracer", daemon=True)
         self._thread.start()
@@ -177,7 +178,9 @@ class OwnTracer:
             self._names[part["netns"]] = str(part["came"])
         elif "went" in part:
             self._drain(thorough=True)
-            self._tracer.unwatch(part["netns"])
+            with contextlib.suppress(OSError):
+                self._tracer.unwatch(part["netns"])
+            return part  # when it went, by the one clock of this computer
         elif "mark" in part:
             at = time.monotonic_ns()
             self._drain(thorough=True)
@@ -208,6 +211,7 @@ class OwnTracer:
                 return
 
     def _drain(self, *, thorough: bool = False) -> None:
+        now = time.monotonic_ns()
         ring, left = self._tracer.ring, self._tracer.ring.fill
         while left > 0 and (taken := ring.take()):
             left -= len(taken)
@@ -215,7 +219,12 @@ class OwnTracer:
         if thorough or ring.was_full:
             ring.was_full = False
             for cookie, count in self._tracer.lost().items():
-                if lost := count - self._lost.get(cookie, 0):
-                    self._lost[cookie] = count
-                    about = {"host": self._names[cookie], "lost": lost, "at": time.monotonic_ns()}
-                    self._traced.take(about)
+                self._count(cookie, count)
+        self._count(0, self._tracer.not_run())
+        self._checked = now
+
+    def _count(self, cookie: int, lost: int) -> None:
+        if lost > self._lost.get(cookie, 0):
+            about = {"host": self._names.get(cookie), "lost": lost - self._lost.get(cookie, 0)}
+            self._traced.take({**about, "since": self._checked, "at": time.monotonic_ns()})
+            self._lost[cookie] = lost

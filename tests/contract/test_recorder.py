@@ -95,7 +95,7 @@ def test_a_scenario_is_recorded(lab: Rig) -> None:
     assert {"FIN_WAIT2", "CLOSE_WAIT"} <= {one.state for one in found.sightings}
     assert not found.losses
     assert packets(found).keys() == HOSTS
-    assert [one.why for one in found.watches if one.why] == []
+    assert [one.why for one in found.watches if one.why and one.source == "packet"] == []
 
 
 @real
@@ -188,7 +188,7 @@ def test_a_host_that_is_made_anew_is_watched_again(lab_factory: LabFactory) -> N
         connect(lab, 8342)
         found = recorder.recording()
     assert flags(found, "web", 8342) == mirrored(HANDSHAKE)
-    first, second = (one for one in found.watches if one.host == "web")
+    first, second = (one for one in found.watches if (one.host, one.source) == ("web", "packet"))
     assert first.ended <= second.began < second.ended
 
 
@@ -230,3 +230,35 @@ def test_without_packets_that_is_said(lab: Rig) -> None:
     assert not any(one.began < one.ended for one in packets(found).values())
     with pytest.raises(ObservationError, match="the fake engine has no packets"):
         histories.taken(lab.lab)
+
+
+MANY = """
+networks: {net: {subnet: 10.9.0.0/16}}
+hosts:
+  web: {role: server, networks: [net]}
+  alice: {role: client, networks: [net]}
+  other: {role: client, networks: [net], count: 40}
+"""
+
+
+def taps(lab: Rig, host: str) -> int:
+    """How many its kernel knows of (packet(7))."""
+    return len(lab.run(host, "cat", "/proc/net/packet").out.splitlines()) - 1
+
+
+@pytest.mark.engine("namespaces")
+def test_a_large_lab_is_watched_while_somebody_records(lab_factory: LabFactory) -> None:
+    lab = lab_factory(MANY)
+    with pytest.raises(ObservationError, match="watched only while a scenario runs"):
+        histories.taken(lab.lab)
+    assert taps(lab, "web") == 0
+    with recording(lab) as recorder:
+        assert taps(lab, "web") == 2
+        connect(lab, 8345)
+        found = recorder.recording()
+        assert flags(found, "web", 8345) == mirrored(HANDSHAKE)
+        assert len(packets(found)) == 42
+        assert not any(one.why for one in packets(found).values())
+        kept = histories.taken(lab.lab)  # somebody records
+        assert flags(kept, "web", 8345) == mirrored(HANDSHAKE)
+    eventually(lambda: taps(lab, "web") == 0)

@@ -6,14 +6,18 @@ import contextlib
 import re
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import msgspec
 import pytest
 
 from orchestrator.join.packets import packets
+from orchestrator.model.plan import Interface, PlannedHost
+from orchestrator.scenarios.recorder import Recorder
 from orchestrator.wire import Channel
 from tests.support.cli import LAUNCHER, SECONDS
 from tests.support.rig import Rig, eventually
@@ -222,6 +226,47 @@ def test_it_ends_by_itself_after_a_time_and_before_a_size(lab: Rig, tmp_path: Pa
     assert "packets are not in the file" in said
     assert (tmp_path / "small").stat().st_size <= 1500
     assert [p.flags for p in tshark(tmp_path / "small", "tcp")][:2] == [SYN, SYN | ACK]
+
+
+def test_tshark_and_a_recording_agree(lab: Rig, tmp_path: Path) -> None:
+    """The same segments at the same interfaces, in the same order."""
+    with (
+        capturing(lab, tmp_path) as one,
+        Recorder(lab.another, lab.lab.plan, time.monotonic()) as recorder,
+    ):
+        connect(lab, 8207)
+        lab.call("alice", "send", fd="c", text="hello")
+        close_both(lab, 8207)
+        recording = recorder.recording()
+        one.end()
+    found = tshark(tmp_path / f"{lab.lab.key.name}.pcapng", "tcp.port == 8207")
+    names = {(host.name, i.device): f"{host.name}:{i.device} ({i.network})" for host, i in interfaces(lab)}
+    ours = [
+        Seen(
+            names[s.host, s.device],
+            s.source[0],
+            s.flags,
+            s.seq,
+            s.length,
+            OUTBOUND if s.outgoing else INBOUND,
+        )
+        for s in recording.segments
+        if 8207 in (s.source[1], s.target[1])
+    ]
+    for name in names.values():
+        assert at(name, ours) == at(name, found), name
+    assert len(at("web:eth0 (dc)", ours)) >= 8  # the handshake, data and its ACK, two FINs and the last ACK
+
+
+def interfaces(lab: Rig) -> Iterator[tuple[PlannedHost, Interface]]:
+    """As the plan has them, with the names that their kernel gives."""
+    for host in lab.lab.plan.hosts:
+        for link in host.interfaces:
+            devices = lab.run(host.name, "ls", "/sys/class/net").out.decode().split()
+            for device in devices:
+                path = f"/sys/class/net/{device}/address"
+                if lab.run(host.name, "cat", path).out.decode().strip() == link.mac:
+                    yield host, msgspec.structs.replace(link, device=device)
 
 
 def taps(lab: Rig, host: str) -> int:

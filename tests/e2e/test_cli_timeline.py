@@ -62,6 +62,14 @@ scenarios:
       - web: accept door as conn
       - carol: reset call
       - expect: {connection: carol.call, status: none, within: 2s}
+  path-gone:
+    steps:
+      - web: listen :82 as door
+      - alice: connect web:82 as call
+      - kill: edge
+      - alice: send call hello
+      - wait: 700ms
+      - expect: {connection: alice.call, client.tx_queue: 5, within: 2s}
 """
 FLAGS = {0x02: "SYN", 0x01: "FIN", 0x04: "RST", 0x08: "PSH", 0x10: "ACK"}
 ARROW = re.compile(
@@ -242,6 +250,15 @@ def test_a_connection_behind_nat_is_one(lab: Commands) -> None:
     assert "timeline: 1 connection," in out
     assert [one.flags for one in arrows(out, "carol")][:3] == ["SYN", "SYN,ACK", "ACK"]
     assert re.search(rf"via box {lab.net}\.2\.\d+:\d+ -> {lab.net}\.2\.80:81", out)
+
+
+def test_what_does_not_come_ends_at_a_cross(lab: Commands) -> None:
+    out = lab.good("run", "path-gone", "--timeline", "--ascii").out
+    found = [one for one in out.splitlines() if "PSH,ACK" in one or "P. " in one]
+    assert found[0].partition("|")[2].endswith("X   |")
+    assert len(found) >= 3, "sent again after some 0.2 s and 0.4 s"
+    assert all(" again " in one for one in found[1:])
+    assert any(line.startswith("  an arrow that ends at a cross") for line in out.splitlines())
 
 
 def test_history_of_connections_that_are_closed(lab: Commands) -> None:

@@ -277,7 +277,10 @@ def _while(spans: Sequence[Span], began: float, ended: float) -> Iterator[Span]:
 def _of_changes(derived: Timeline, changes: Sequence[Change]) -> Iterator[str]:
     """A change of state is near one that is derived, or near what is unknown."""
     by_socket = _by_socket(derived)
+    in_vain = set(_in_vain(changes))
     for one in changes:
+        if one.cookie in in_vain:
+            continue
         if one.kind != "state" or one.new in (None, "LISTEN", "CLOSE", *NOT_TRACED) or not one.local[1]:
             continue
         ends = by_socket.get((one.host, one.local, one.peer), ())
@@ -288,3 +291,16 @@ def _of_changes(derived: Timeline, changes: Sequence[Change]) -> Iterator[str]:
             if fits or not ends
             else f"{one.host} {one.local}: {one.old} -> {one.new} at {one.t:.6f}, derived {spans}"
         )
+
+
+def _in_vain(changes: Sequence[Change]) -> Iterator[int]:
+    """Sockets whose connect(2) failed at once, as there is another with their addresses: in SYN_SENT for the
+    length of a look into the hash table (net/ipv4/tcp_ipv4.c, tcp_v4_connect)."""
+    asked: dict[int, float] = {}
+    for one in changes:
+        if one.cookie is None:
+            continue
+        if one.new == "SYN_SENT":
+            asked[one.cookie] = one.t
+        elif (one.old, one.new) == ("SYN_SENT", "CLOSE") and one.t - asked.get(one.cookie, -1.0) < STILL:
+            yield one.cookie

@@ -13,7 +13,7 @@ import struct
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280}  # of the system call
 _MAP_CREATE, _LOOK_UP, _UPDATE, _DELETE, _LOAD, _INFO, _ATTACH = 0, 1, 2, 3, 5, 15, 17
-HASH, LRU_HASH, RING = 1, 9, 27  # enum bpf_map_type
+HASH, ARRAY, LRU_HASH, RING = 1, 2, 9, 27  # enum bpf_map_type
 _TRACING, _RAW_TRACEPOINT = 26, 23  # BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP
 _ATTRIBUTES = 144  # bytes of union bpf_attr: as many as we fill in and some zeros, which any kernel takes
 _LICENSE = b"GPL"  # some functions of the kernel are only for programs that say so
@@ -56,6 +56,14 @@ def get(fd: int, key: int) -> int:
     return value.value
 
 
+def numbers(fd: int, count: int) -> list[int]:
+    """The one value of an array, which is so many numbers of 8 bytes."""
+    value, place = (ctypes.c_uint64 * count)(), ctypes.c_uint32(0)
+    attributes = struct.pack("=I4xQQQ", fd, ctypes.addressof(place), ctypes.addressof(value), 0)
+    _bpf(_LOOK_UP, attributes, "an array's element")
+    return list(value)
+
+
 def put(fd: int, key: int, value: int) -> None:
     """Set it."""
     _about(_UPDATE, fd, key, ctypes.c_uint64(value))
@@ -63,12 +71,13 @@ def put(fd: int, key: int, value: int) -> None:
 
 def delete(fd: int, key: int) -> None:
     """Take a key out."""
-    _about(_DELETE, fd, key, ctypes.c_uint64())
+    _about(_DELETE, fd, key, None)
 
 
-def _about(command: int, fd: int, key: int, value: ctypes.c_uint64) -> None:
+def _about(command: int, fd: int, key: int, value: ctypes.c_uint64 | None) -> None:
     place = ctypes.c_uint64(key)
-    attributes = struct.pack("=I4xQQQ", fd, ctypes.addressof(place), ctypes.addressof(value), 0)
+    there = 0 if value is None else ctypes.addressof(value)
+    attributes = struct.pack("=I4xQQQ", fd, ctypes.addressof(place), there, 0)
     _bpf(command, attributes, "a map's element")
 
 

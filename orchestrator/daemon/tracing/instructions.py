@@ -17,7 +17,7 @@ _LOAD, _STORE_NUMBER, _STORE, _ADD_ATOMIC = 0x61, 0x62, 0x63, 0xC3  # of 4 bytes
 _ADD_NUMBER, _ADD, _SHIFT_RIGHT, _MOVE_NUMBER, _MOVE, _BIG_ENDIAN = 0x07, 0x0F, 0x77, 0xB7, 0xBF, 0xDC
 _JUMP, _CALL, _EXIT = 0x05, 0x85, 0x95
 _JUMP_IF = {"==": 0x15, "!=": 0x55}  # against a number
-_WIDE, _OF_MAP = 0x18, 1  # a number of 64 bits; BPF_PSEUDO_MAP_FD
+_WIDE, _OF_MAP, _IN_MAP = 0x18, 1, 2  # a number of 64 bits; BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE
 
 
 class _Instruction(NamedTuple):
@@ -64,6 +64,10 @@ class Assembler:
     def map(self, to: int, fd: int) -> None:
         """`to` = the map behind this descriptor of the process that loads the program."""
         self._pair(to, _OF_MAP, fd)
+
+    def value(self, to: int, fd: int, offset: int) -> None:
+        """`to` = this place of the one value of an array."""
+        self._pair(to, _IN_MAP, fd | offset << 32)
 
     def add(self, to: int, value: int) -> None:
         """`to` += a number."""

@@ -42,6 +42,7 @@ from orchestrator.daemon.tracing.instructions import (
 )
 
 STATE, RESET_SENT, RESET_RECEIVED, RETRANSMIT, RETRANSMIT_SYNACK = 1, 2, 3, 4, 5
+KINDS = 6
 RECORD = struct.Struct("<QQQQIBBBBHHI16s16s")
 NOTE_SIZE = (
     32  # socket, cookie, netns, reason, kind, family, old, new: the part of a record that says what it is
@@ -68,9 +69,14 @@ class Tracepoint:
     """One of the kernel's (include/trace/events/sock.h, tcp.h). `subject`: which argument is the socket."""
 
     name: str
-    kind: int
+    kind: int  # less than KINDS
     subject: int = 0
     struct: str = "sock"
+
+    @property
+    def path(self) -> str:
+        """Where it stands in tracefs."""
+        return f"{'sock' if self.kind == STATE else 'tcp'}/{self.name}"
 
     @property
     def typedef(self) -> str:
@@ -91,16 +97,21 @@ NAMES = (*STRUCTS, REASONS, *(one.typedef for one in TRACEPOINTS))  # of what is
 
 @dataclass(frozen=True)
 class Maps:
-    """Descriptors. `hosts`: cookie of a network namespace → records of it that found no room."""
+    """Descriptors. `hosts`: cookie of a network namespace → records of it that found no room. `ran`: how
+    often the first program of each kind did run, for any socket of the computer.
+    """
 
     hosts: int
     ring: int
     notes: int
+    ran: int
 
 
 def program(tracepoint: Tracepoint, btf: Btf, maps: Maps, *, second: bool) -> bytes:
     """The instructions. Raises Missing where this kernel has not what it takes."""
     made = _Program(tracepoint, btf, maps)
+    if not second:
+        made.count()
     {STATE: made.state, RESET_SENT: made.reset_sent, RETRANSMIT: made.retransmit}.get(
         tracepoint.kind, made.plain
     )()
@@ -116,6 +127,12 @@ class _Program:
         self._tracepoint, self._btf, self._maps = tracepoint, btf, maps
         # The typedef's function has one argument before those of the tracepoint (include/linux/tracepoint.h).
         self._count = btf.arguments(tracepoint.typedef) - 1
+
+    def count(self) -> None:
+        """It runs."""
+        self.code.value(R2, self._maps.ran, 8 * self._tracepoint.kind)
+        self.code.number(R3, 1)
+        self.code.add_atomic(R2, 0, R3)
 
     def plain(self) -> None:
         """A socket, of which nothing more is said."""

@@ -16,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.daemon.tracing import bpf
 from orchestrator.daemon.tracing.btf import Btf, Missing
+from orchestrator.daemon.tracing.hits import Hits
 from orchestrator.daemon.tracing.programs import (
+    KINDS,
     NAMES,
     NOTE_SIZE,
     REASONS,
@@ -53,6 +55,8 @@ class Tracer:
         self._maps: list[int] = []
         self._watched: set[int] = set()
         self._ring: Ring | None = None
+        self._hits: dict[Tracepoint, Hits] = {}
+        self._not_run_before: dict[Tracepoint, int] = {}
         try:
             self._open(size)
         except (OSError, Missing, ValueError, struct.error) as error:
@@ -67,12 +71,13 @@ class Tracer:
         self._maps = [
             bpf.make_map(bpf.HASH, "lab_hosts", 8, 8, MOST_HOSTS),
             bpf.make_map(bpf.LRU_HASH, "lab_notes", NOTE_SIZE, 8, _NOTES),
+            bpf.make_map(bpf.ARRAY, "lab_ran", 4, 8 * KINDS, 1),
         ]
         with open(BTF, "rb") as file:  # when it is known that we may
             btf = Btf(file.read(), NAMES)
         with contextlib.suppress(Missing):
             self.reasons = {n: name.removeprefix("SK_RST_REASON_") for n, name in btf.values(REASONS).items()}
-        maps = Maps(self._maps[0], self._ring.fd, self._maps[1])
+        maps = Maps(self._maps[0], self._ring.fd, self._maps[1], self._maps[2])
         for tracepoint in TRACEPOINTS:
             try:
                 self._attach(tracepoint, btf, maps)
@@ -80,6 +85,11 @@ class Tracer:
                 if tracepoint.kind == STATE:
                     raise
                 self.missing[tracepoint.name] = _why(error)
+        with contextlib.suppress(OSError, ValueError):  # then it is not known what was not run
+            for one in TRACEPOINTS:
+                if one.name not in self.missing:
+                    self._hits[one] = Hits(one.path)
+            self._not_run_before = self._not_run()
 
     def _attach(self, tracepoint: Tracepoint, btf: Btf, maps: Maps) -> None:
         """Both of its programs, the first before the second: they run in this order."""
@@ -118,6 +128,22 @@ class Tracer:
         counts = {netns: bpf.get(self._maps[0], netns) for netns in self._watched}
         return {netns: count for netns, count in counts.items() if count}
 
+    def not_run(self) -> int:
+        """How often the kernel passed a tracepoint and did not run the program, so far, though it was not
+        running already: for any socket of the computer."""
+        now = self._not_run()
+        return sum(max(0, now[one] - before) for one, before in self._not_run_before.items())
+
+    def _not_run(self) -> dict[Tracepoint, int]:
+        hits = {one: counter.count() for one, counter in self._hits.items()}
+        ran = bpf.numbers(
+            self._maps[2], KINDS
+        )  # later: what happens meanwhile must not look as if it was lost
+        return {
+            one: count - ran[one.kind] - bpf.misses(self._programs[one.name, False])
+            for one, count in hits.items()
+        }
+
     def passed_over(self) -> dict[tuple[str, bool], int]:
         """How often each program did not run since it was running already: of all sockets of the computer."""
         return {key: bpf.misses(one) for key, one in self._programs.items()}
@@ -130,6 +156,9 @@ class Tracer:
         for fd in (*self._programs.values(), *self._maps):
             os.close(fd)
         self._programs, self._maps = {}, []
+        for counter in self._hits.values():
+            counter.close()
+        self._hits = {}
         if self._ring is not None:
             self._ring.close()
 

@@ -133,3 +133,27 @@ def test_a_filter_that_is_too_long_is_refused() -> None:
     assert kept(few, frame(many[29], many[59]))
     assert kept(few, frame(many[30], many[0], ports=(80, 4000)))
     assert not kept(few, frame(many[60], many[30]))
+
+
+def headers(data: bytes, kind: int = 0, *, loopback: bool = False) -> bool:
+    found = run(packet_filter.tcp_headers(SNAP, loopback=loopback), data, kind)
+    assert found in (0, SNAP)
+    return bool(found)
+
+
+def test_headers_are_those_of_tcp() -> None:
+    assert headers(frame("10.0.1.2", "10.0.2.80"))
+    assert headers(frame("10.0.1.2", "10.0.2.80", options=3))
+    assert headers(frame("fd00:1::2", "fd00:2::80"))
+    for protocol in (UDP, ICMP, OSPF):
+        assert not headers(frame("10.0.1.2", "10.0.2.80", protocol))
+        assert not headers(frame("fd00:1::2", "fd00:2::80", protocol))
+    assert not headers(bytes(12) + b"\x08\x06" + bytes(28))
+    assert not headers(frame("10.0.1.2", "10.0.2.80", fragment=100)), "it has no header of TCP"
+    assert headers(frame("10.0.1.2", "10.0.2.80", fragment=0x2000)), "the first has"
+
+
+def test_headers_for_another_host_are_passed_over() -> None:
+    data = frame("10.0.1.2", "10.0.2.80")
+    assert [headers(data, kind) for kind in (0, 3, 4)] == [True, False, True]
+    assert [headers(data, kind, loopback=True) for kind in (0, 3, 4)] == [True, False, False]

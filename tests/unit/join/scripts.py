@@ -19,7 +19,7 @@ import msgspec
 
 from orchestrator.join.timeline import timeline
 from orchestrator.model.events import EndHistory, History, Timeline
-from orchestrator.model.recording import Address, Recording, Segment, Sighting, Watch
+from orchestrator.model.recording import Address, CallMade, Change, Recording, Segment, Sighting, Watch
 from tests.unit.join.worlds import ALICE, PLAN, WEB
 
 ISN = {"alice": 4_294_967_000, "web": 77, "edge": 5}  # alice's numbers go round soon
@@ -44,7 +44,7 @@ def _line(words: list[str], ends: Mapping[str, Address], isn: Mapping[str, int])
     first, _, last = words[5].partition(":")
     numbers = words[6:]
     ack = numbers.pop(0) if numbers and numbers[0].isdigit() else None
-    window = 500
+    window = 64_000
     late = ON_THE_WAY
     if "late" in numbers:
         late = float(numbers[numbers.index("late") + 1].removesuffix("ms")) / 1000
@@ -81,12 +81,55 @@ def seen(at: float, host: str, state: str, **more: Any) -> Sighting:
     )
 
 
+def told(text: str) -> tuple[Change, ...]:
+    """What tracepoints said: lines of `0.000  alice  CLOSE  SYN_SENT`, or `0.000  alice  reset-sent`."""
+    found = []
+    for line in filter(str.strip, text.splitlines()):
+        at, host, *words = line.split("#")[0].split()
+        other = "web" if host == "alice" else "alice"
+        state = len(words) == 2
+        found.append(
+            Change(
+                t=float(at),
+                host=host,
+                kind="state" if state else words[0],
+                cookie={"alice": 11, "web": 12}[host],
+                local=ENDS[host],
+                peer=ENDS[other],
+                old=words[0] if state else None,
+                new=words[1] if state else None,
+            )
+        )
+    return tuple(found)
+
+
+def call(at: float, host: str, verb: str, **more: Any) -> CallMade:
+    """A call on alice's or web's end; it took 0.1 ms."""
+    other = "web" if host == "alice" else "alice"
+    about: dict[str, Any] = {
+        "duration": 0.0001,
+        "name": "call",
+        "fd": 4,
+        "inode": 100,
+        "text": f"{host}: {verb}",
+    }
+    if verb in ("connect", "accept"):
+        about |= {"local": ENDS[host], "peer": ENDS[other]}
+    if verb == "close":
+        about["inode"] = None  # a closed descriptor has none
+    return CallMade(t=at, host=host, verb=verb, **{**about, **more})
+
+
+def watched(
+    source: Any, *hosts: str, began: float = 0.0, ended: float = 10.0, **more: Any
+) -> tuple[Watch, ...]:
+    """Watches of a source."""
+    return tuple(Watch(source=source, host=host, began=began, ended=ended, **more) for host in hosts)
+
+
 def recording(text: str = "", *, length: float = 10.0, **more: Any) -> Recording:
     """One in which packets of both hosts were watched all the time."""
-    more.setdefault(
-        "watches",
-        tuple(Watch(source="packet", host=host, began=0.0, ended=length) for host in ("alice", "web")),
-    )
+    more.setdefault("watches", watched("packet", "alice", "web", ended=length))
     return Recording(
         lab="world", engine="fake", began=0.0, length=length, plan=PLAN, segments=packets(text), **more
     )
@@ -109,11 +152,11 @@ def path(end: EndHistory | None) -> str:
     return " ".join(end.states)
 
 
-def client(text: str, **more: Any) -> str:
+def client(text: str = "", **more: Any) -> str:
     """The client's states."""
     return path(history(text, **more).client)
 
 
-def server(text: str, **more: Any) -> str:
+def server(text: str = "", **more: Any) -> str:
     """The server's."""
     return path(history(text, **more).server)

@@ -117,3 +117,14 @@ def test_damage_is_an_observation_error_or_harmless(noise: bytes, where: int) ->
         recordings.decode(data[:at] + noise + data[at + len(noise) :])
     except ObservationError:
         pass
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"deep": ["\ud800"]}])
+def test_what_has_no_form_is_counted(value: object) -> None:
+    strange = msgspec.structs.replace(WHOLE.calls[0], result=value)
+    found = recordings.decode(
+        recordings.encode(msgspec.structs.replace(WHOLE, calls=(strange, *WHOLE.calls)))
+    )
+    assert found.calls == WHOLE.calls
+    assert found.segments == WHOLE.segments
+    assert found.losses[-1] == Loss(source="call", stage="store", count=1, began=0.5, ended=30.0)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from orchestrator.model.events import Closing, Event, History, Otherwise, Span
+from orchestrator.model.events import Closing, Event, History, Otherwise, Side, Span
 from orchestrator.model.recording import Loss
 from orchestrator.model.rows import Via
 from orchestrator.report import ladder_text, timeline_text
@@ -243,12 +244,81 @@ def test_bulk_is_one_arrow_and_its_acknowledgements_another() -> None:
 def test_a_very_long_one_is_bounded() -> None:
     sent = handshake()
     for at in range(5000):
-        sender = "client" if at % 2 else "server"
-        sent.append(crossing("client", 1 + at, PSH_ACK, seq=at, ack=1, length=1))
-        sent[-1] = msgspec.structs.replace(sent[-1], sender=sender)
+        sender: Side = "client" if at % 2 else "server"
+        sent.append(crossing(sender, 1 + at, PSH_ACK, seq=1 + at // 2, ack=1, length=1))
     lines = drawn(history(sent, client=end("client"), server=end("server")), most=60)
     assert len(lines) < 140
     assert any("4,943 rungs are left out" in line for line in lines)
+
+
+def test_where_no_packets_were_seen_there_are_calls_states_and_what_the_kernel_says() -> None:
+    """States that only looks have shown say how far their times may be off."""
+    rough = spans(("ESTABLISHED", 0.5), ("CLOSE", 3.0), source="snapshot")
+    rough = tuple(msgspec.structs.replace(one, error=0.25) for one in rough)
+    told = Event(
+        t=1.0,
+        error_s=1e-6,
+        host="alice",
+        source="tracepoint",
+        connection="c1",
+        end="client",
+        kind="retransmit",
+    )
+    one = history(
+        [],
+        client=end("client", *rough, retransmits=1),
+        server=end("server", retransmits=None),
+        events=(call("client", 0.1, "connect", 0.3, fd=7), told),
+        closing=Closing(first="client", by="timeout", at=3.0),
+        doubts=("packets of alice were not watched: no AF_PACKET here",),
+    )
+    check("ladder.no-packets.txt", drawn(one))
+
+
+def test_bytes_that_nobody_has_seen_are_said() -> None:
+    """Of a bulk only the first segments are recorded; and where a sender was not watched, some are lost."""
+    sent = [*handshake(), crossing("client", 0.01, PSH_ACK, seq=1, ack=1, length=10)]
+    sent.append(crossing("client", 0.02, FIN_ACK, seq=5011, ack=1))
+    sent.append(crossing("client", 0.03, ACK, seq=5012, ack=1))
+    laid = ladder(history(sent, client=end("client"), server=end("server")), 80)
+    assert [one.text for one in laid.gaps] == ["… 5,000 bytes were not seen …"]
+    assert laid.arrows[4].row == laid.gaps[0].row + 1
+
+
+def test_a_bulk_with_a_hole_is_counted_by_its_numbers() -> None:
+    sent = handshake()
+    for at in range(10):
+        seq = 1 + at * 100 + (4000 if at > 5 else 0)
+        sent.append(crossing("client", 0.01 + at / 10000, ACK, seq=seq, ack=1, length=100))
+    laid = ladder(history(sent, client=end("client"), server=end("server")), 80)
+    assert [one.label for one in laid.arrows if one.bundle] == ["10+ segments, 5,000 bytes"]
+    assert laid.gaps == ()
+
+
+def test_bulk_that_was_seen_at_one_end_only() -> None:
+    sent = handshake()
+    for at in range(10):
+        t = 0.01 + at / 10000
+        sent.append(crossing("server", t, ACK, seq=1 + at * 100, ack=1, length=100, seen="received"))
+    laid = ladder(history(sent, client=end("client"), server=end("server")), 80)
+    (bulk_arrow,) = [one for one in laid.arrows if one.bundle]
+    assert (bulk_arrow.row, bulk_arrow.sender) == (None, "server")
+    assert any(line.startswith("an arrow with a ?") for line in laid.notes)
+
+
+def test_what_the_kernel_has_folded_is_not_ours_to_fold() -> None:
+    """Retransmissions, lost segments and closed windows stand alone in the middle of a bulk."""
+    sent = handshake()
+    special: dict[int, dict[str, Any]] = {10: {"seen": "lost"}, 11: {"again": True}, 12: {"window": 0}}
+    for at in range(23):
+        t = 0.01 + at / 10000
+        sent.append(crossing("client", t, ACK, seq=1 + at * 100, ack=1, length=100, **special.get(at, {})))
+    laid = ladder(history(sent, client=end("client"), server=end("server")), 80)
+    alone = [one for one in laid.arrows if not one.bundle][3:]
+    assert sum(one.lost for one in alone) == 1
+    assert sum(one.again for one in alone) == 1
+    assert sum("win 0" in one.label for one in alone) == 1
+    assert [one.label for one in laid.arrows if one.bundle] == ["10 segments, 1,000 bytes"] * 2
 
 
 HOSTILE = "\x1b[2J\r\n\x07\u202e\u200b\x9b31m"

@@ -54,6 +54,9 @@ def ladders(lines: Sequence[str]) -> int:
         ("unknown", 2, "calm", 2),
         ("fail", 9, "evidence", 3),
         ("fail", 2, "yes", 2),
+        ("pass", 5, "yes", 5),
+        ("pass", 6, "yes", 0),
+        ("fail", 9, "yes", 3),
     ],
 )
 def test_how_many_ladders(verdict: Verdict, count: int, asked: Asked, drawn: int) -> None:
@@ -71,8 +74,8 @@ def test_a_calm_summary_of_many_is_a_line() -> None:
 
 
 def test_many_that_are_asked_for_are_a_table_and_what_happened() -> None:
-    lines = list(of_scenario(record("pass"), timeline(*[named(at) for at in range(3)]), "yes"))
-    assert lines[0] == "timeline: 3 connections, 21 events in 2.50 s"
+    lines = list(of_scenario(record("pass"), timeline(*[named(at) for at in range(6)]), "yes"))
+    assert lines[0] == "timeline: 6 connections, 42 events in 2.50 s"
     assert lines[2].startswith("#1  alice:41812 -> web:80")
     assert any("#3" in line and "SYN seq 0 →" in line for line in lines)
 
