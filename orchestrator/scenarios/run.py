@@ -186,7 +186,7 @@ class _Performance:
         """A lab that is not as its file says is not the one that the scenario is about."""
         plan = self._stage.plan
         if plan.impaired != Impaired():
-            self._doubt = impairing.not_in_force(self._stage.requests.call("impairments"), plan)
+            self._doubt = impairing.not_in_force(self._stage.requests, plan)
 
     def _gather(self) -> None:
         """What was impaired meanwhile, by whom ever, and what has ended by itself."""
