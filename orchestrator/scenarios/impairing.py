@@ -47,14 +47,8 @@ def _healed(plan: Plan, step: Heal) -> dict[str, Any]:
     return {key: who(plan, name) for key, name in ends.items() if name is not None}
 
 
-def not_in_force(requests: Requests, plan: Plan) -> str:
-    """Why what the lab file declares is not known to be so; nothing where it is. Raises DaemonGone."""
-    try:
-        seen = requests.call("impairments")
-    except DaemonGone:
-        raise
-    except DaemonError as error:
-        return f"what the file declares of links and cuts cannot be made here: {error.message}"
+def not_in_force(seen: dict[str, Any], plan: Plan) -> str:
+    """Why what the lab file declares is not known to be so; nothing where it is."""
     declared = [one for one in seen.get("impairments", []) if one.get("declared")]
     wanted = len(plan.impaired.links) + len(plan.impaired.cuts)
     if len(declared) < wanted:
