@@ -112,6 +112,22 @@ def test_a_call_that_closes_what_may_be_gone_tells_nothing() -> None:
     assert client(text, length=1.0, said=(rules,), calls=calls) == "SYN_SENT ESTABLISHED unknown"
 
 
+def test_a_host_that_drops_what_it_sends_is_silent_for_no_reason() -> None:
+    """`iptables -A OUTPUT` is before the tap: what was sent is not seen, and the end went on all the same."""
+    rules = Said(t=0.0, host="alice", source="exit", kind="exit", text="iptables -A OUTPUT -j DROP")
+    assert client(ANSWERED, said=(rules,)).endswith("ESTABLISHED unknown")
+    assert server(ANSWERED, said=(rules,)) == "SYN_RECV ESTABLISHED"
+
+
+def test_an_impairment_concerns_the_hosts_that_it_names() -> None:
+    cut = Said(t=0.05, host="", source="impairment", kind="cut", text="cut web bob")
+    text = f"{ANSWERED}\n 0.1  alice > web  FA  6  1\n 0.10005  web > alice  A  1  7"
+    others = watched("packet", "alice", "web", "bob")
+    assert client(text, length=1.0, said=(cut,), watches=others).endswith("FIN_WAIT2")
+    near = Said(t=0.05, host="", source="impairment", kind="cut", text="cut web alice")
+    assert client(text, length=1.0, said=(near,), watches=others).endswith("FIN_WAIT1 unknown")
+
+
 def test_a_request_that_was_answered_again_is_the_socket_that_it_becomes() -> None:
     words = """
     0.000  alice  CLOSE     SYN_SENT
