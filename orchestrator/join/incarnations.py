@@ -108,6 +108,8 @@ def lives(place: Place) -> list[Life]:
         life.cookie = next((word.cookie for word in words if word.cookie), None)
     for sighting in place.sightings:
         _seen(place, found, sighting)
+    if len(found) < 2:
+        return found
     found.sort(key=Life.first)
     for before, after in itertools.pairwise(found):
         before.after = after
@@ -243,14 +245,15 @@ def _of(
         return None
     host, local, peer = socket.host, socket.local, socket.peer
     near = by_local.get((host, local), []) if peer is None else found.get((host, local, peer), [])
-    # an accept comes after its life's first sign, a connect is that
     began, accepted = socket.began, socket.accepted
-    free = [
-        life
-        for life in near
-        if life.called is None
-        and (life.first() <= began + SLACK if accepted else life.first() >= began - SLACK)
-    ]
+    free = []
+    for life in near:
+        if life.called is None:
+            first = life.first()  # an accept comes after it, a connect is it
+            if first <= began + SLACK if accepted else first >= began - SLACK:
+                free.append(life)
+    if len(free) == 1:
+        return free[0]
     if accepted and not free:  # or it was not seen before that, for nobody looked
         unheard = [
             one

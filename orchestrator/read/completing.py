@@ -191,6 +191,8 @@ def _in_mapping(inside: str, word: str, known: Known) -> Iterator[str]:
     key, colon, said = last.partition(":")
     if not colon:
         yield from _keys(kind, {one.partition(":")[0].strip() for one in whole})
+    elif key.strip() == "after" and not said.strip().count(" "):
+        yield from _whole(name for name in known.names.steps_named())
     elif key.strip() in FIELDS:
         yield from _subject(key.strip(), said, word, known)
     else:

@@ -211,7 +211,8 @@ def _retransmits(check: Check, history: History) -> _Told:
     counts = [one.retransmits for one in ends]
     whole = len(ends) == 2 and None not in counts
     least = max(sum(one or 0 for one in counts), len(again))
-    value = Value(value=least, high=least if whole else float("inf"))
+    doubt = "" if whole else "what an end has sent again is not known in full"
+    value = Value(value=least, high=least if whole else float("inf"), doubt=doubt)
     return _Told(check, value, compare(check.test, value), _when(check, least, again, history))
 
 

@@ -1,12 +1,16 @@
 """A sequence of states against what an end has been in. Pure.
 
-The end may have been in others before the first and after the last; between them none may be missing. What is
-not known in between may have been anything, and where two sources disagree either may be right.
+There are few ways from the beginning of a connection to its end (FOLLOWING), so all are looked at that the
+end may have gone by what is known of it: what is not known in between may have been anything that leads on,
+and where two sources disagree either may be right. The sequence is so if it is in each of them.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from collections.abc import Sequence as Several
+from functools import cache
 from typing import NamedTuple
 
 from orchestrator.model.events import UNKNOWN, EndHistory, Span
@@ -15,12 +19,17 @@ from orchestrator.model.runs import Verdict
 from orchestrator.model.steps import Sequence
 from orchestrator.scenarios.histories import Moment, span_told
 
+BEGINNINGS = ("SYN_SENT", "SYN_RECV")
+NOT_SO = "it was not so"
+UNSEEN = "what it was in before is not known: nothing was recorded of that"
+_LETTER = {state: chr(ord("a") + at) for at, state in enumerate(FOLLOWING)}
+
 
 class Followed(NamedTuple):
     """What came of it. `at`: when the last of the states began; `why`: of an unknown."""
 
     verdict: Verdict
-    at: Moment = Moment(why="it was not so")
+    at: Moment = Moment(why=NOT_SO)
     why: str = ""
 
 
@@ -28,66 +37,63 @@ def follow(test: Sequence, end: EndHistory | None) -> Followed:
     """Whether the end was in these states, one directly after the other."""
     if end is None:
         return Followed("unknown", why="nothing was seen of that end")
-    spans = merged(end.spans)
-    tried = [_from(test.states, spans, start) for start in range(len(spans))]
-    for verdict in ("pass", "unknown"):
-        for one in tried:
-            if one.verdict == verdict:
-                return one
-    if not spans:
+    if not end.spans:
         return Followed("unknown", why="no state of that end is known")
-    return Followed("fail")
+    asked = re.compile("".join(_one_of(states) for states in test.states))
+    ways = list(_ways(end.spans))
+    so = sum(asked.search(way) is not None for way in ways)
+    if not ways:
+        return Followed("unknown", why="what is known of it does not fit together")
+    if not so:
+        return Followed("fail")
+    at = _when(end.spans, test.states[-1])
+    return Followed("pass", at) if so == len(ways) else Followed("unknown", at, _doubt(end.spans))
 
 
-def merged(spans: Several[Span]) -> list[Span]:
-    """One after the other in the same state, with no doubt, are one."""
-    found: list[Span] = []
+def _one_of(states: Several[str]) -> str:
+    return f"[{''.join(_LETTER[state] for state in states if state in _LETTER)}]"
+
+
+def _ways(spans: Several[Span]) -> Iterator[str]:
+    """All that it may have gone, a letter for each state."""
+    parts = [] if _begins(spans[0]) else [".*"]
     for span in spans:
-        before = found[-1] if found else None
-        if before is not None and before.state == span.state != UNKNOWN and not span.otherwise:
-            continue
-        found.append(span)
-    return found
+        part = ".*" if span.state == UNKNOWN else _one_of((span.state, *_others(span)))
+        if not parts or parts[-1] != part:  # one state after itself, by two sources
+            parts.append(part)
+    known = re.compile("".join(parts))
+    return (way for way in _all_ways() if known.fullmatch(way))
 
 
-def _from(states: tuple[tuple[str, ...], ...], spans: Several[Span], start: int) -> Followed:
-    """Beginning with that span."""
-    doubt = ""
-    for place, wanted in enumerate(states, start):
-        if place >= len(spans):
-            return Followed("fail")  # it has not come so far
-        span = spans[place]
-        fits = _fits(span, wanted)
-        if fits is None and span.state == UNKNOWN and not _can_follow(spans[:place], wanted):
-            return Followed("fail")
-        if fits is None:
-            doubt = doubt or span_told(span)
-            if span.state == UNKNOWN:
-                return Followed("unknown", why=doubt)  # any number of states may be in there
-        elif not fits:
-            return Followed("fail")
-    last = spans[start + len(states) - 1]
-    at = Moment(at=last.began, error=last.error)
-    return Followed("unknown", at, doubt) if doubt else Followed("pass", at)
+def _others(span: Span) -> tuple[str, ...]:
+    return tuple(one.state for one in span.otherwise)
 
 
-def _can_follow(before: Several[Span], wanted: tuple[str, ...]) -> bool:
-    """Whether one of these can come, sooner or later, after the last state that is known."""
-    known = [span for span in before if span.state in FOLLOWING and not span.otherwise]
-    if not known:
-        return True
-    reached, new = {known[-1].state}, {known[-1].state}
+def _begins(first: Span) -> bool:
+    return {first.state, *_others(first)} <= {*BEGINNINGS, UNKNOWN}
+
+
+@cache
+def _all_ways() -> tuple[str, ...]:
+    """From a beginning to wherever it has come."""
+    found: list[str] = []
+    new: list[tuple[str, ...]] = [(state,) for state in BEGINNINGS]
     while new:
-        new = {after for one in new for after in FOLLOWING[one]} - reached
-        reached |= new
-    return not (reached - {known[-1].state}).isdisjoint(wanted)
+        found += ["".join(_LETTER[state] for state in way) for way in new]
+        new = [(*way, after) for way in new for after in FOLLOWING[way[-1]]]
+    return tuple(found)
 
 
-def _fits(span: Span, wanted: tuple[str, ...]) -> bool | None:
-    """Whether it is one of these states; None: that cannot be told."""
-    if span.state == UNKNOWN:
-        return None
-    said = {span.state, *(one.state for one in span.otherwise)}
-    if said <= set(wanted):
-        return True
-    return None if said & set(wanted) else False
+def _when(spans: Several[Span], states: tuple[str, ...]) -> Moment:
+    for span in spans:
+        if {span.state, *_others(span)} <= set(states):
+            return Moment(at=span.began, error=span.error)
+    return Moment(why="when that was is not known")
+
+
+def _doubt(spans: Several[Span]) -> str:
+    """What is not known, or not agreed on."""
+    for span in spans:
+        if span.state == UNKNOWN or span.otherwise:
+            return span_told(span)
+    return UNSEEN

@@ -57,10 +57,27 @@ def with_client(states: str) -> History:
         ("FIN_WAIT1 -> FIN_WAIT2", "SYN_SENT ESTABLISHED@1 ?@2", "unknown"),
         ("SYN_SENT -> ESTABLISHED", "SYN_SENT ESTABLISHED@1 ?@2", "pass"),
         ("SYN_SENT -> ESTABLISHED", "? FIN_WAIT1@1", "unknown"),
+        # Nothing was recorded of its beginning.
+        ("SYN_SENT -> ESTABLISHED", "ESTABLISHED@1", "unknown"),
+        ("SYN_SENT -> ESTABLISHED", "FIN_WAIT1@1 FIN_WAIT2@2", "unknown"),
+        ("ESTABLISHED -> CLOSE_WAIT", "FIN_WAIT1@1 FIN_WAIT2@2", "fail"),
+        ("ESTABLISHED -> FIN_WAIT1", "FIN_WAIT1@1 FIN_WAIT2@2", "unknown"),
+        ("FIN_WAIT2 -> TIME_WAIT", "FIN_WAIT1@1 FIN_WAIT2@2", "fail"),
+        ("ESTABLISHED -> FIN_WAIT1 -> CLOSING", "SYN_SENT ?@1 FIN_WAIT2@2", "fail"),
         # Two sources that disagree: either may be right.
         ("ESTABLISHED -> FIN_WAIT1", "ESTABLISHED FIN_WAIT1/CLOSE_WAIT@1", "unknown"),
         ("ESTABLISHED -> FIN_WAIT1|CLOSE_WAIT", "ESTABLISHED FIN_WAIT1/CLOSE_WAIT@1", "pass"),
         ("ESTABLISHED -> CLOSE", "ESTABLISHED FIN_WAIT1/CLOSE_WAIT@1", "fail"),
+        # What is not known, and can have been nothing else.
+        (
+            "SYN_SENT -> ESTABLISHED -> FIN_WAIT1 -> FIN_WAIT2",
+            "SYN_SENT ESTABLISHED@1 ?@2 FIN_WAIT2@3",
+            "pass",
+        ),
+        ("FIN_WAIT1 -> FIN_WAIT2 -> TIME_WAIT", "ESTABLISHED ?@2 TIME_WAIT@3", "unknown"),
+        ("ESTABLISHED -> FIN_WAIT1", "? TIME_WAIT@3", "unknown"),
+        ("TIME_WAIT -> CLOSE", "? TIME_WAIT@3 CLOSE@60", "pass"),
+        ("ESTABLISHED -> SYN_RECV|FIN_WAIT1", "ESTABLISHED@1 SYN_SENT@2", "unknown"),  # it cannot be
     ],
 )
 def test_sequences(wanted: str, states: str, is_so: Verdict) -> None:
@@ -95,7 +112,7 @@ def test_why_it_is_unknown_is_said() -> None:
         "unknown at 1.000000 s (packets were lost)",
     )
     disagreeing = judged(
-        "client: ESTABLISHED -> FIN_WAIT1", with_client("ESTABLISHED FIN_WAIT1/CLOSE_WAIT@1")
+        "client: ESTABLISHED -> FIN_WAIT1", with_client("SYN_SENT ESTABLISHED@1 FIN_WAIT1/CLOSE_WAIT@2")
     )
     assert "snapshot says CLOSE_WAIT" in disagreeing.why
 
