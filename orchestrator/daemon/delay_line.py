@@ -156,13 +156,19 @@ class DelayLine:
                 if error.errno == errno.ENOBUFS:  # more came than the socket holds; the kernel dropped it
                     continue
                 raise
+            if (short := nfqueue.brief(buffer)) is not None:
+                queue = host.queues.get(short[0])
+                if queue is not None and queue.constant is not None:
+                    queue.seen += 1
+                    due = max(_came(short[2] - skew, now) + queue.constant, queue.last)
+                    self._hold(host, queue, due, (short[1], None, False))
+                    continue
             if (answer := nfqueue.answer(buffer)) is not None:
                 host.refused, host.answered = answer, host.answered + 1
                 continue
             packet = nfqueue.packet(buffer, size)
             if packet is not None and (queue := host.queues.get(packet.queue)) is not None:
-                arrived = packet.taken - skew
-                self._take(host, queue, packet, arrived if 0 <= now - arrived < 1 else time.monotonic())
+                self._take(host, queue, packet, _came(packet.taken - skew, now))
 
     def _take(self, host: Incoming, queue: Queue, packet: nfqueue.Packet, arrived: float) -> None:
         queue.seen += 1
@@ -323,6 +329,11 @@ class DelayLine:
             name: {str(number): [queue.seen, queue.lost] for number, queue in host.queues.items()}
             for name, host in self._hosts.items()
         }
+
+
+def _came(noted: float, now: float) -> float:
+    """When a packet came: as the kernel has noted it, where it has, and nobody has set the clock."""
+    return noted if -1 < now - noted < 1 else now
 
 
 def is_echo_reply(packet: bytes, own: frozenset[bytes]) -> bool:

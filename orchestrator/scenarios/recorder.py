@@ -112,6 +112,12 @@ class Recorder:
         middle = (began - self._origin + now) / 2
         self._say(Said(t=middle, error=now - middle, host=host, source="impairment", kind=kind, text=text))
 
+    def found_impaired(self, answer: dict[str, Any]) -> None:
+        """What was impaired when this began: packets are dropped or held behind the taps from the start."""
+        for one in answer.get("impairments", ()):
+            about = {"kind": str(one.get("kind")), "text": f"{one.get('text')} (since before)"}
+            self._say(Said(t=0.0, host="", source="impairment", **about))  # type: ignore[arg-type]
+
     def impaired(self, answer: dict[str, Any], asked: float) -> None:
         """What the daemon's `impairments` says has happened meanwhile, and no step of ours has done: others'
         cuts and links, and what has ended by itself. `asked`: when, on time.monotonic()."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from orchestrator.errors import LabError
+from orchestrator.errors import DaemonError, DaemonGone, LabError
 from orchestrator.join.timeline import timeline
 from orchestrator.model.events import Event
 from orchestrator.model.impairments import Impaired
@@ -183,10 +183,20 @@ class _Performance:
         self._problem = self._problem or problem
 
     def _look_at_links(self) -> None:
-        """A lab that is not as its file says is not the one that the scenario is about."""
+        """What is impaired already belongs into the record; and a lab that is not as its file says is not the
+        one that the scenario is about."""
         plan = self._stage.plan
+        try:
+            seen = self._stage.requests.call("impairments")
+        except DaemonGone:
+            raise
+        except DaemonError as error:
+            if plan.impaired != Impaired():
+                self._doubt = f"what the file declares of links cannot be made here: {error.message}"
+            return
+        self._stage.recorder.found_impaired(seen)
         if plan.impaired != Impaired():
-            self._doubt = impairing.not_in_force(self._stage.requests.call("impairments"), plan)
+            self._doubt = impairing.not_in_force(seen, plan)
 
     def _gather(self) -> None:
         """What was impaired meanwhile, by whom ever, and what has ended by itself."""
