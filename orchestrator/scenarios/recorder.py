@@ -35,12 +35,14 @@ _TOLD_ERROR = 0.01  # seconds for an answer to come
 
 
 class Recorder:
-    """A context manager. `origin`: when t = 0 is, on time.monotonic()."""
+    """A context manager. `origin`: when t = 0 is, on time.monotonic(). `about`: hosts that are watched before
+    others, where there are too many."""
 
-    def __init__(self, open_channel: Open, plan: Plan, origin: float) -> None:
+    def __init__(self, open_channel: Open, plan: Plan, origin: float, about: Iterable[str] = ()) -> None:
         self._plan, self._origin = plan, origin
         self._since = time.monotonic()
-        self._packets = Packets(open_channel, plan, round(origin * 1e9), round(self._since * 1e9))
+        begins = round(origin * 1e9), round(self._since * 1e9)
+        self._packets = Packets(open_channel, plan, *begins, about=tuple(about))
         self._traces = Traces(
             open_channel,
             [host.name for host in plan.hosts],
