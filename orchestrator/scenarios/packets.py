@@ -139,8 +139,10 @@ class Packets:
     def _run(self) -> None:
         try:
             self._channel = self._open()
-            arguments: dict[str, Any] = {"since": self._since, "open": self._opening, "first": list(self._about)}
-            self._request = self._channel.ask("history", hosts=None, **arguments)
+            since, first = self._since, list(self._about)
+            self._request = self._channel.ask(
+                "history", hosts=None, since=since, open=self._opening, first=first
+            )
             for message, data in self._channel.parts(self._request):
                 if "part" in message:
                     self._take(message["part"], data)
