@@ -117,6 +117,26 @@ class Recorder:
         middle = (began - self._origin + now) / 2
         self._say(Said(t=middle, error=now - middle, host=host, source="impairment", kind=kind, text=text))
 
+    def found_impaired(self, answer: dict[str, Any]) -> None:
+        """What was impaired when this began: packets are dropped or held behind the taps from the start."""
+        for one in answer.get("impairments", ()):
+            about = {"kind": str(one.get("kind")), "text": f"{one.get('text')} (since before)"}
+            self._say(Said(t=0.0, host="", source="impairment", **about))  # type: ignore[arg-type]
+
+    def impaired(self, answer: dict[str, Any], asked: float) -> None:
+        """What the daemon's `impairments` says has happened meanwhile, and no step of ours has done: others'
+        cuts and links, and what has ended by itself. `asked`: when, on time.monotonic()."""
+        now = time.monotonic()
+        error = (now - asked) / 2
+        shift = asked + error - float(answer.get("now", 0.0)) - self._origin  # the daemon's clock is its own
+        for event in answer.get("events", ()):
+            if event["t"] + shift >= 0 and (event.get("over") or not event.get("scoped")):
+                kind, text = str(event["kind"]), str(event["text"])
+                said = Said(
+                    t=event["t"] + shift, error=error, host="", source="impairment", kind=kind, text=text
+                )
+                self._say(said)
+
     def note(self, words: str) -> None:
         """Words of the scenario."""
         self._say(Said(t=self.now(), host="", source="note", kind="note", text=words))
