@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from orchestrator.join.steps import HIDDEN, NO_SIGN, STUCK
 from orchestrator.join.timeline import timeline
 from orchestrator.model.recording import Look, Said
 from tests.unit.join.scripts import call, client, history, path, recording, seen, server, told, watched
 from tests.unit.join.test_tcp import ANSWERED, CLOSED_BY_CLIENT, OPENED
+from tests.unit.join.worlds import PLAN
 
 FULL = f"""{OPENED}
     0.01000  alice > web  PA  1:60001      1
@@ -126,6 +128,17 @@ def test_an_impairment_concerns_the_hosts_that_it_names() -> None:
     assert client(text, length=1.0, said=(cut,), watches=others).endswith("FIN_WAIT2")
     near = Said(t=0.05, host="", source="impairment", kind="cut", text="cut web alice")
     assert client(text, length=1.0, said=(near,), watches=others).endswith("FIN_WAIT1 unknown")
+
+
+def test_with_syn_cookies_there_is_no_socket_until_they_come_back() -> None:
+    one = recording(ANSWERED)
+    hosts = tuple(
+        structs.replace(host, sysctls={"net.ipv4.tcp_syncookies": "2"}) if host.name == "web" else host
+        for host in PLAN.hosts
+    )
+    (found,) = timeline(structs.replace(one, plan=structs.replace(PLAN, hosts=hosts))).histories
+    assert path(found.server) == "ESTABLISHED"
+    assert path(found.client) == "SYN_SENT ESTABLISHED"
 
 
 def test_a_request_that_was_answered_again_is_the_socket_that_it_becomes() -> None:
