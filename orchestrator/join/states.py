@@ -151,10 +151,12 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
 def _used_again(path: list[Step], life: Life) -> None:
     """Its tuple has a new socket, so this one is gone: a TIME_WAIT was ended by that (tcp_tw_reuse, RFC 9293,
     3.6.1), anything else before it."""
-    at = life.used_again
-    if at is None or not path or path[-1].state == "CLOSE":
+    if not path or path[-1].state == "CLOSE":
         return
     last = path[-1]
+    at = life.asked_again if last.state == "TIME_WAIT" else life.used_again
+    if at is None:
+        return
     while path and path[-1].earliest > at:
         path.pop()
     earliest = at if last.state == "TIME_WAIT" else min(at, max(life.ended, last.latest))
