@@ -52,6 +52,7 @@ def by_packets(life: Life, coverage: Coverage, length: float, tampered: float) -
     marks = _run(life, machine, marking=bool(gaps))
     steps = machine.steps
     if steps:
+        machine.settle(length)
         if not coverage.bare:
             _widened(steps)
         steps = _believed(machine, coverage, length, tampered)

@@ -40,9 +40,17 @@ class EndStates(NamedTuple):
 
 
 class States:
-    """Derives them. `tampered`: by host."""
+    """Derives them. `tampered`: by host. `cookies`: hosts that answer every SYN with a cookie, and have no
+    socket until that comes back (tcp_syncookies of 2)."""
 
-    def __init__(self, recording: Recording, watching: Watching, tampered: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        watching: Watching,
+        tampered: Mapping[str, float],
+        cookies: frozenset[str] = frozenset(),
+    ) -> None:
+        self._cookies = cookies
         self._length = watching.length
         self._watching, self._tampered = watching, tampered
         self._looks: dict[str, list[Look]] = {}
@@ -74,6 +82,8 @@ class States:
             if life.sightings and _refuted(seen.steps, life.sightings):
                 seen = by_packets(life, host.packets, self._length, 0.0)
         machine = seen.machine if seen is not None else None
+        if seen is not None and life.host in self._cookies and seen.machine.answers:
+            seen = ByPackets(seen.machine, [step for step in seen.steps if step.state != "SYN_RECV"])
         if seen is not None and not (life.changes or life.sightings or life.called or life.after):
             return EndStates(tuple(spans(seen.steps, host.errors)), machine)
         return EndStates(tuple(self._from_all(life, host, seen)), machine)
@@ -141,10 +151,12 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
 def _used_again(path: list[Step], life: Life) -> None:
     """Its tuple has a new socket, so this one is gone: a TIME_WAIT was ended by that (tcp_tw_reuse, RFC 9293,
     3.6.1), anything else before it."""
-    at = life.used_again
-    if at is None or not path or path[-1].state == "CLOSE":
+    if not path or path[-1].state == "CLOSE":
         return
     last = path[-1]
+    at = life.asked_again if last.state == "TIME_WAIT" else life.used_again
+    if at is None:
+        return
     while path and path[-1].earliest > at:
         path.pop()
     earliest = at if last.state == "TIME_WAIT" else min(at, max(life.ended, last.latest))
