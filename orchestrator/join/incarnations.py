@@ -106,12 +106,34 @@ def lives(place: Place) -> list[Life]:
             found.append(life)
         life.changes.extend(words)
         life.cookie = next((word.cookie for word in words if word.cookie), None)
-    for sighting in place.sightings:
+    for sighting in _telling(place.sightings):
         _seen(place, found, sighting)
+    if len(found) < 2:
+        return found
     found.sort(key=Life.first)
     for before, after in itertools.pairwise(found):
         before.after = after
     return found
+
+
+def _telling(sightings: Sequence[Sighting]) -> Iterator[Sighting]:
+    """Of those that show the same one after the other the first and the last: looks follow each other at 3
+    ms."""
+    before: Sighting | None = None
+    kept: Sighting | None = None
+    for one in sightings:
+        if kept is None or _shown(one) != _shown(kept):
+            if before is not kept and before is not None:
+                yield before
+            kept = one
+            yield one
+        before = one
+    if before is not kept and before is not None:
+        yield before
+
+
+def _shown(one: Sighting) -> tuple[object, ...]:
+    return one.state, one.cookie, one.inode, one.rx_queue, one.tx_queue, one.timer
 
 
 class _Split:
@@ -243,14 +265,15 @@ def _of(
         return None
     host, local, peer = socket.host, socket.local, socket.peer
     near = by_local.get((host, local), []) if peer is None else found.get((host, local, peer), [])
-    # an accept comes after its life's first sign, a connect is that
     began, accepted = socket.began, socket.accepted
-    free = [
-        life
-        for life in near
-        if life.called is None
-        and (life.first() <= began + SLACK if accepted else life.first() >= began - SLACK)
-    ]
+    free = []
+    for life in near:
+        if life.called is None:
+            first = life.first()  # an accept comes after it, a connect is it
+            if first <= began + SLACK if accepted else first >= began - SLACK:
+                free.append(life)
+    if len(free) == 1:
+        return free[0]
     if accepted and not free:  # or it was not seen before that, for nobody looked
         unheard = [
             one

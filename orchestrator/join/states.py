@@ -40,9 +40,17 @@ class EndStates(NamedTuple):
 
 
 class States:
-    """Derives them. `tampered`: by host."""
+    """Derives them. `tampered`: by host. `cookies`: hosts that answer every SYN with a cookie, and have no
+    socket until that comes back (tcp_syncookies of 2)."""
 
-    def __init__(self, recording: Recording, watching: Watching, tampered: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        watching: Watching,
+        tampered: Mapping[str, float],
+        cookies: frozenset[str] = frozenset(),
+    ) -> None:
+        self._cookies = cookies
         self._length = watching.length
         self._watching, self._tampered = watching, tampered
         self._looks: dict[str, list[Look]] = {}
@@ -74,6 +82,8 @@ class States:
             if life.sightings and _refuted(seen.steps, life.sightings):
                 seen = by_packets(life, host.packets, self._length, 0.0)
         machine = seen.machine if seen is not None else None
+        if seen is not None and life.host in self._cookies and seen.machine.answers:
+            seen = ByPackets(seen.machine, [step for step in seen.steps if step.state != "SYN_RECV"])
         if seen is not None and not (life.changes or life.sightings or life.called or life.after):
             return EndStates(tuple(spans(seen.steps, host.errors)), machine)
         return EndStates(tuple(self._from_all(life, host, seen)), machine)

@@ -271,7 +271,7 @@ class Machine:
             self._received_reset(segment)
             return
         if flags & SYN:
-            self._offered = segment.window
+            self._offered = self._window = segment.window
             self._received_syn(segment)
             return
         if self.state is None and self.irs is None:
