@@ -18,6 +18,7 @@ from orchestrator.join.watching import Coverage, Watching
 from orchestrator.model.events import UNKNOWN, Source, Span
 from orchestrator.model.recording import Look, Recording, Sighting
 
+CLOSING = "it was being closed when the reset came"
 USED_AGAIN = "its addresses are another socket's"
 _CLOSED_FROM = {"ESTABLISHED": "FIN_WAIT1", "CLOSE_WAIT": "LAST_ACK", "SYN_SENT": "CLOSE"}
 
@@ -98,6 +99,8 @@ class States:
         claims.sort(key=lambda claim: (claim.ended, claim.began, claim.state))
         path = paths.completed(path, claims, self._length)
         _used_again(path, life)
+        if not told:
+            _reset_while_closing(path, life.called)
         _ended(path, claims, life.segments[-1].t if life.segments else float("-inf"))
         paths.narrowed(path, claims)
         found = spans(path, host.errors)
@@ -161,6 +164,21 @@ def _used_again(path: list[Step], life: Life) -> None:
         path.pop()
     earliest = at if last.state == "TIME_WAIT" else min(at, max(life.ended, last.latest))
     path.append(Step("CLOSE", earliest, at, source=last.source, why=USED_AGAIN))
+
+
+def _reset_while_closing(path: list[Step], called: Called | None) -> None:
+    """A reset came while its program was closing: whether its FIN was on its way then, and had not left yet,
+    no packet tells."""
+    if called is None or len(path) < 2:
+        return
+    before, last = path[-2:]
+    if last.state != "CLOSE" or not last.received or before.state not in ("ESTABLISHED", "CLOSE_WAIT"):
+        return
+    for call in evidence.closings(called):
+        if call.t <= last.latest and last.earliest <= call.t + call.duration + SAME:
+            began = max(call.t, before.latest)
+            path.insert(-1, Step(UNKNOWN, began, began, source="call", why=CLOSING))
+            return
 
 
 def _ended(path: list[Step], claims: Sequence[Claim], heard: float) -> None:
