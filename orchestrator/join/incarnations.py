@@ -78,7 +78,8 @@ class Life:
 
     def complete(self) -> None:
         """It has all that there is of it."""
-        self.began, self.ended = self.first(), self._last()
+        self.began = self.first()
+        self.ended = max(self.began, self._last())
 
     @property
     def asked_again(self) -> float | None:
