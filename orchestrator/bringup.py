@@ -17,9 +17,10 @@ import msgspec
 
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Progress, counted
-from orchestrator.errors import UsageError
+from orchestrator.errors import DaemonError, DaemonGone, EngineError, UsageError
 from orchestrator.fanout import Answer, Request, ask_all, raise_first, until
 from orchestrator.lab import Lab, deployed
+from orchestrator.model.impairments import Impaired
 from orchestrator.model.plan import Change, LabKey, Plan, PlannedConnect, PlannedFile, PlannedHost
 from orchestrator.model.topology import Topology
 from orchestrator.owner import locked, owner
@@ -30,7 +31,15 @@ from orchestrator.wire import CHUNK, Channel
 CONNECT_SECONDS = 10.0  # how long a connect of `up` may take before it is reported as failed
 SERVER_SECONDS = 20.0  # how long a program may take until it listens where somebody connects to
 STRUCTURE = ("remove-host", "remove-network", "make-network", "make-host")  # what an engine does
-ORDER = (*STRUCTURE, "configure", "files", "listen", "run", "connect")  # in which changes are carried out
+ORDER = (
+    *STRUCTURE,
+    "configure",
+    "files",
+    "listen",
+    "run",
+    "impair",
+    "connect",
+)  # in which changes are carried out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +172,17 @@ def differences(running: Lab, plan: Plan) -> tuple[Change, ...]:
         for c in missing(h, seen[h.name])
         if (c.action, c.subject) not in known
     ]
+    if plan.impaired != Impaired() and ("impair", plan.key.name) not in known and healed(running):
+        lost.append(Change(action="impair", subject=plan.key.name, why="it was healed"))
     return tuple(sorted((*removals, *found, *lost), key=lambda change: ORDER.index(change.action)))
+
+
+def healed(running: Lab) -> bool:
+    """Whether what the file declares of links and cuts was taken back."""
+    try:
+        return running.channel.call("impairments").get("declared") is None
+    except DaemonError:
+        return False
 
 
 def missing(host: PlannedHost, seen: dict[str, Any]) -> Iterator[Change]:
@@ -242,6 +261,7 @@ class Steps:
         self.files()
         failed = self.listen()
         self.run()
+        failed += self.impair()
         failed += self.connect()
         self.channel.call("set_plan", plan=msgspec.to_builtins(self.plan))
         return tuple(failed)
@@ -296,6 +316,20 @@ class Steps:
             self.say(f"starting programs on {counted(starts, 'host')}")
         raise_first(ask_all(self.channel, stops))
         raise_first(ask_all(self.channel, starts))
+
+    def impair(self) -> list[str]:
+        """Links and cuts that the file declares; a line for each that cannot be made here."""
+        if all(change.action != "impair" for change in self.changes):
+            return []
+        self.say("impairing links")
+        try:
+            declared = self.plan.impaired.request(self.plan)
+            failed = self.channel.call("impair", declared=declared).get("failed", [])
+        except DaemonGone:
+            raise
+        except (DaemonError, EngineError) as error:  # the lab is there all the same
+            failed = [error.message]
+        return [f"cannot impair: {line}" for line in failed]
 
     def connect(self) -> list[str]:
         """The agents' connections; a line for each that failed."""

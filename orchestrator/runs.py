@@ -12,7 +12,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -63,8 +63,18 @@ def _matches(scenario: Scenario, name: str) -> bool:
 class Runner:
     """Runs scenarios on one lab. Only one runner at a time is at work on a lab."""
 
-    def __init__(self, lab: Lab, audience: Audience, *, watch: bool = False, say: Progress = quiet) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        audience: Audience,
+        *,
+        watch: bool = False,
+        say: Progress = quiet,
+        recorded: Callable[[ScenarioRecord, Recording], None] | None = None,
+    ) -> None:
+        """`recorded`: is told what was recorded of each scenario that nobody has interrupted."""
         self.lab, self.audience, self.watch, self.say = lab, audience, watch, say
+        self._tell = recorded
         self.began = time.monotonic()
         self.records: list[ScenarioRecord] = []
         self.recordings: dict[str, bytes] = {}  # by the name of the file that each is to have
@@ -77,6 +87,8 @@ class Runner:
         self.records.append(record)
         if done.interrupted is not None:
             raise done.interrupted
+        if self._tell is not None and done.recording is not None:
+            self._tell(record, done.recording)
         return record
 
     def _done(self, scenario: Scenario) -> Done:

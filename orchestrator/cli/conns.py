@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.naming import complete_hosts, find, lab_options
+from orchestrator.cli.paper import ascii_option
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.observe import Observation
     from orchestrator.report.layout import Style
 
+ALL = "*"  # --history without a connection
 STATES = (
     "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT",
     "LAST_ACK", "LISTEN", "CLOSING",
@@ -42,14 +44,44 @@ class State(click.Choice[str]):
 )
 @click.option("--state", type=State(STATES), metavar="S", help="Only with an end in this state")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="P", help="Only with this port at one end")
+@click.option(
+    "--history",
+    is_flag=False,
+    flag_value=ALL,
+    metavar="[C]",
+    help='What has happened to them: of all a timeline; of one, as "alice -> web:80" or its id, a ladder',
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout")
-def command(name: str | None, path: str | None, watch: bool, as_json: bool, **chosen: Any) -> int:
-    """Both ends of every connection as one row: clientfd -> listenfd -> connfd, with their states."""
+@ascii_option
+def command(
+    name: str | None,
+    path: str | None,
+    *,
+    watch: bool,
+    as_json: bool,
+    history: str | None,
+    ascii_only: bool,
+    **chosen: Any,
+) -> int:
+    """Both ends of every connection as one row: clientfd -> listenfd -> connfd, with their states.
+
+    \b
+    lab conns --host alice --state TIME_WAIT
+    lab conns --history                        # also of those that are closed, as far back as it is kept
+    lab conns --history "alice -> web:80"      # every segment of it, with the states of both ends
+    """
     if watch and as_json:
         raise UsageError("--watch goes on for ever, and --json is one document")
+    if history is not None and (watch or chosen["listeners"]):
+        raise UsageError("--history is of connections, and looks back once")
     with find(name, path) as lab:
         if chosen["host"]:
             lab.host(chosen["host"])
+        if history is not None:
+            from orchestrator.cli.history import show as show_history
+
+            show_history(lab, history, as_json=as_json, ascii_only=ascii_only, **chosen)
+            return 0
         if watch:
             from orchestrator.cli.watch import watch as run
 

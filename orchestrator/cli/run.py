@@ -16,11 +16,13 @@ from orchestrator.cli.naming import (
     engine_option,
     file_option,
 )
+from orchestrator.cli.paper import ascii_option, paper_for
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from orchestrator.model.steps import Scenario
     from orchestrator.model.topology import Topology
+    from orchestrator.report.run_timeline import Asked
     from orchestrator.runs import Runner
 
 STDOUT = "-"
@@ -45,6 +47,13 @@ STDOUT = "-"
 )
 @click.option("--junit", "junit_path", metavar="FILE", help="Write the verdicts as JUnit XML; `-`: to stdout")
 @click.option("--html", "html_path", metavar="FILE", help="Not supported yet")
+@click.option(
+    "--timeline/--no-timeline",
+    default=None,
+    help="After each scenario what happened in it; unless said, at a terminal of few connections, and of "
+    "what did not pass",
+)
+@ascii_option
 @click.option("-q", "--quiet", is_flag=True, help="Only what did not pass, and the verdicts")
 @click.option("--list", "only_list", is_flag=True, help="Only name the scenarios")
 @click.option("--down", is_flag=True, help="Remove the lab afterwards")
@@ -103,10 +112,15 @@ class _Run:
         with outcome.lab as lab:
             if outcome.failed:
                 return 3
+            stream = sys.stderr if self.to_stdout else sys.stdout
             told = Told(
-                sys.stderr if self.to_stdout else sys.stdout, step=bool(self.chosen["step"]), quiet=self.quiet
+                stream,
+                step=bool(self.chosen["step"]),
+                quiet=self.quiet,
+                paper=paper_for(stream, ascii_only=bool(self.chosen["ascii_only"])),
+                timeline=self.timeline(stream.isatty()),
             )
-            runner = Runner(lab, told, watch=not self.quiet, say=say)
+            runner = Runner(lab, told, watch=not self.quiet, say=say, recorded=told.recorded)
             try:
                 self._all(runner, scenarios)
             except Quit:
@@ -121,6 +135,13 @@ class _Run:
     def quiet(self) -> bool:
         """Nobody reads along: rows that change are not looked for."""
         return bool(self.chosen["quiet"]) or (self.to_stdout and not self.chosen["step"])
+
+    def timeline(self, at_terminal: bool) -> Asked:
+        """How much of it is shown: who reads a log wants to know of what did not pass, and nothing else."""
+        if self.chosen["timeline"] is not None:
+            return "yes" if self.chosen["timeline"] else "no"
+        again = self.chosen["repeat"] or self.chosen["until_fail"]
+        return "calm" if at_terminal and not self.quiet and not again else "evidence"
 
     def _all(self, runner: Runner, scenarios: list[Scenario]) -> None:
         times, until_fail = self.chosen["repeat"], bool(self.chosen["until_fail"])

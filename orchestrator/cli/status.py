@@ -59,11 +59,15 @@ def show_labs(as_json: bool) -> int:
 
 
 def show_hosts(lab: Lab, as_json: bool) -> None:
-    """How each host of one lab is."""
+    """How each host of one lab is, and what is impaired."""
+    from orchestrator.cli.impairing import echo_lines, impairments
+
     seen = {str(host.get("name")): host for host in lab.hosts()}
     if as_json:
         hosts = [seen.get(name, {"name": name, "alive": False}) for name in lab.names()]
-        print_json({"lab": lab.key.name, "engine": lab.engine.name, "file": lab.plan.path, "hosts": hosts})
+        impaired = {key: impairments(lab).get(key, []) for key in ("links", "impairments")}
+        about = {"lab": lab.key.name, "engine": lab.engine.name, "file": lab.plan.path}
+        print_json({**about, "hosts": hosts, **impaired})
         return
     click.echo(harmless(f"lab {lab.key.name}, engine {lab.engine.name}, from {lab.plan.path or 'no file'}"))
     rows = [("HOST", "KIND", "ADDRESSES", "STATE", "LISTENS", "CONNECTED", "PROGRAM")]
@@ -72,6 +76,7 @@ def show_hosts(lab: Lab, as_json: bool) -> None:
         state = seen.get(host.name, {})
         rows.append((host.name, host.role or host.kind, " ".join(addresses), *how(state)))
     print_table(rows)
+    echo_lines(impairments(lab))
 
 
 def how(state: dict[str, Any]) -> tuple[str, str, str, str]:

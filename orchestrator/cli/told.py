@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TextIO
 
 from orchestrator.cli import keys
+from orchestrator.model.recording import Recording
 from orchestrator.model.runs import ExpectationRecord, Part, RunRecord, ScenarioRecord, StepRecord
 from orchestrator.model.steps import Expectation, Note, Parallel, Repeat, Scenario, Step
+from orchestrator.report import run_timeline
 from orchestrator.report import scenarios as report
+from orchestrator.report.harmless import harmless
 from orchestrator.report.layout import paint, style_for
+from orchestrator.report.run_timeline import Asked, Paper
 
 
 class Quit(BaseException):
@@ -20,10 +24,20 @@ class Quit(BaseException):
 
 
 class Told:
-    """The audience of `lab run`. `step`: wait for a key before each step. `quiet`: only what did not pass."""
+    """The audience of `lab run`. `step`: wait for a key before each step. `quiet`: only what did not pass.
+    `timeline`: how much of what happened is shown, and on which paper."""
 
-    def __init__(self, stream: TextIO, *, step: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        step: bool = False,
+        quiet: bool = False,
+        paper: Paper | None = None,
+        timeline: Asked = "no",
+    ) -> None:
         self._stream, self._step, self._quiet = stream, step, quiet
+        self._paper, self._timeline = paper or Paper(), timeline
         self._style = style_for(stream.isatty(), shutil.get_terminal_size().columns, os.environ)
         self._part: Part = "steps"
         self._announced: Step | None = None  # its words stand on the screen already
@@ -62,6 +76,20 @@ class Told:
     def scenario_ended(self, scenario: Scenario, record: ScenarioRecord) -> None:
         """The scenario's verdict."""
         self._tell(report.ended(record, self._style))
+
+    def recorded(self, record: ScenarioRecord, recording: Recording) -> None:
+        """What happened in it: its verdict has been told."""
+        from orchestrator.join.timeline import timeline
+
+        if self._timeline == "no" or (self._timeline == "evidence" and record.verdict == "pass"):
+            return
+        try:
+            lines = list(run_timeline.of_scenario(record, timeline(recording), self._timeline, self._paper))
+        except Exception as error:  # whatever is wrong with it: the run goes on, and its recording is kept
+            if os.environ.get("LAB_DEBUG"):
+                raise
+            lines = [f"timeline: it cannot be shown ({type(error).__name__}: {harmless(str(error))})"]
+        self._tell(lines)
 
     def finished(self, record: RunRecord, folder: Path) -> None:
         """The whole run."""

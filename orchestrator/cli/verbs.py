@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "status": "The labs that run, or the hosts of one of them.",
     "conns": "Both ends of every connection as one row.",
     "run": "Run scenarios: sockets step by step, with verdicts on both ends.",
+    "report": "Tell a run again: steps, verdicts, and ladders of its connections.",
     "agent": "A prompt: type steps of a host, see both ends change.",
     "exec": "Run a command in a host.",
     "shell": "Open a shell in a host.",
@@ -25,6 +26,9 @@ VERBS: dict[str, str] = {
     "restart": "Make a host anew: its processes end, its sockets are reset.",
     "logs": "What the hosts' programs and log files say.",
     "capture": "Write the packets of hosts as a file for Wireshark, or to a pipe.",
+    "link": "Slow a host's links down, make them lose packets, pull them out; or show what they are like.",
+    "cut": "Let nothing pass between two hosts, for a while.",
+    "heal": "Take back what was cut and what links were set to.",
     "validate": "Check a lab file; every mistake is reported at once.",
     "schema": "Print the JSON schema of lab.yaml, for editors.",
     "doctor": "What works on this computer, what does not, and every cure.",
@@ -33,7 +37,7 @@ VERBS: dict[str, str] = {
     "completion": "Print a script that completes `lab` in your shell.",
 }
 # Verbs of a later day: they are answered, and not offered.
-UNBUILT = ("link", "cut", "heal", "explain", "report", "diff", "machines")
+UNBUILT = ("explain", "diff", "machines")
 
 
 class Verbs(click.Group):

@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import errors
-from orchestrator.daemon import bridge, closed, enter, netlink, process, settle, sysc, walkers, within, zygote
+from orchestrator.daemon import (
+    bridge,
+    closed,
+    delays,
+    enter,
+    netlink,
+    process,
+    settle,
+    sysc,
+    walkers,
+    within,
+    zygote,
+)
 from orchestrator.daemon.maker import Made, Spec, Start
 
 _PATIENCE = 60.0  # seconds without any host becoming ready
@@ -197,7 +209,7 @@ def serve(owner: str, name: str, uid: str, gid: str) -> int:
     from orchestrator.daemon import serve
 
     process.raise_file_limit()
-    fork = zygote.start_zygote({"enter": enter.Handler(), "walk": walkers.handle})
+    fork = zygote.start_zygote({"enter": enter.Handler(), "walk": walkers.handle, "delay": delays.handle})
     listener = _listen(int(uid), int(gid))
     # a host can open its agent's /proc/PID/exe: what is behind that must not be writable
     sysc.mount(None, "/", None, sysc.MS_REMOUNT | sysc.MS_BIND | sysc.MS_RDONLY)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from orchestrator import wire
+from orchestrator.daemon.clients import ClientRequest
 from orchestrator.daemon.hosts import Host
 from orchestrator.daemon.observe import read
+from orchestrator.daemon.threads import in_thread, shielded
 
 FILES = ("netstat", "snmp", "snmp6")
 
@@ -18,6 +22,17 @@ class Read(NamedTuple):
     host: Host
     at: float
     texts: tuple[bytes, ...]
+
+
+async def counters(request: ClientRequest, hosts: Sequence[Host], observing: asyncio.Lock) -> wire.Message:
+    """The request of this name: a part for each host; who was not observed."""
+    async with observing:
+        taken = await shielded(in_thread(lambda: list(take(hosts))))
+    for one in taken:
+        if isinstance(one, Read):
+            sizes = dict(zip(FILES, map(len, one.texts), strict=True))
+            await request.part({"host": one.host.name, "at": one.at, "sizes": sizes}, *one.texts)
+    return {"not_observed": [one.name for one in taken if isinstance(one, Host)]}
 
 
 def take(hosts: Sequence[Host]) -> Iterator[Read | Host]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import errors, wire
-from orchestrator.agent.files import MAX_ENTRIES
-from orchestrator.daemon import captures, counters, nat, observe, power, traces
+from orchestrator.daemon import captures, counters, folders, nat, observe, power, traces
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.history import History
@@ -23,13 +23,16 @@ from orchestrator.daemon.maker import Made, Maker
 from orchestrator.daemon.pauses import Pauses
 from orchestrator.daemon.threads import in_thread, shielded
 
+if TYPE_CHECKING:
+    from orchestrator.daemon.impairing import Impairing
+
 T = TypeVar("T")
 _STATE_SECONDS = 5.0  # an agent that does not say by then how it is, is shown without
 _UP_SECONDS = 30.0  # for the connections of one host
 _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
 _STREAMS = {"exec", "get", "put", "logs"}
-_MAX_LISTED = 40 << 20  # ASCII characters of one folder's entries: its answer is one frame
+_IMPAIRING = ("cut", "heal", "link", "impair", "impairments")
 _RESERVED = {"id", "op", "host", "scoped", "scope"}
 
 
@@ -59,6 +62,7 @@ class Server:
         self._pauses = Pauses(self._observing)
         self._history = History(self._observing)
         self._belongings = Belongings(self._pauses)
+        self._impairing: Impairing | None = None  # until it is first asked for
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ops: dict[str, Callable[[ClientRequest], Awaitable[wire.Message | wire.Frame]]] = {
             "hello": self._hello,
@@ -87,6 +91,7 @@ class Server:
             "power_off": self._power_off,
             **dict.fromkeys(("listen", "connect", "start", "stop", "signal", "mkdir"), self._ask),
             **dict.fromkeys(sorted(_STREAMS), self._stream),
+            **dict.fromkeys(_IMPAIRING, self._impair),
         }
 
     async def handle(self, request: ClientRequest) -> wire.Message | wire.Frame:
@@ -104,11 +109,15 @@ class Server:
 
     async def left(self, client: Client) -> None:
         """This client is gone: so is what belonged to it."""
+        if self._impairing is not None:
+            await self._impairing.all.released(client.number)
         await self._belongings.release(client.number)
 
     async def close(self) -> None:
         """Everything of the lab that this process owns ends."""
         self.ending.set()
+        if self._impairing is not None:
+            await self._impairing.all.close()
         for host in self._hosts:
             host.link.cut("the lab has ended")
         self._pauses.continue_all()
@@ -153,6 +162,7 @@ class Server:
             await request.part({"host": name})
             count += 1
         await task
+        await self._refresh()
         self._history.begin(list(self._hosts))
         return {"made": count}
 
@@ -192,6 +202,7 @@ class Server:
                 for name in hosts:
                     self._hosts.pop(name)
             await shielded(in_thread(lambda: self._maker.remove(hosts, networks)))
+        await self._refresh()
         return {}
 
     async def _configure(self, request: ClientRequest) -> wire.Message:
@@ -241,7 +252,25 @@ class Server:
         return host, op, arguments
 
     async def _release(self, request: ClientRequest) -> wire.Message:
+        if self._impairing is not None:
+            await self._impairing.all.released(request.client.number)
         return {"closed": await self._belongings.release(request.client.number)}
+
+    async def _impair(self, request: ClientRequest) -> wire.Message:
+        """Cuts and links: imported when the first is asked for."""
+        if self._impairing is None:
+            if request.message["op"] == "impairments":  # there were none yet
+                nothing: wire.Message = {"impairments": [], "links": [], "declared": None, "events": []}
+                return {**nothing, "now": time.monotonic()}
+            from orchestrator.daemon.impairing import Impairing
+
+            self._impairing = Impairing(self._hosts, self._maker.zygote)
+        return await self._impairing.handle(request)
+
+    async def _refresh(self) -> None:
+        """Hosts have come or gone."""
+        if self._impairing is not None:
+            await self._impairing.all.refresh()
 
     async def _pause(self, request: ClientRequest) -> wire.Message:
         host = self._hosts.get(request.message.get("host"))
@@ -253,6 +282,8 @@ class Server:
     async def _power_off(self, request: ClientRequest) -> wire.Message:
         host = self._hosts.get(request.message.get("host"))
         async with self._observing:
+            for one in self._hosts.followers:  # what its kernel does from now on no such computer would
+                one.went(host)
             await power.cut(host)
             self._pauses.forget(host)
         return {}
@@ -283,24 +314,9 @@ class Server:
             exchange.cancel()
 
     async def _list_files(self, request: ClientRequest) -> wire.Message:
-        """The agent sends a folder page by page; the client gets it whole."""
         host, op, arguments = self._told(request)
         host.refuse_paused()
-        exchange = host.link.ask(op, **arguments)
-        entries: list[Any] = []
-        said = 0
-        try:
-            async for message, _ in exchange.parts():
-                entries += message["entries"]
-                said += len(ascii(message))
-                if not message["entries"] or len(entries) > MAX_ENTRIES:
-                    raise errors.AgentError(f"{host.name} lists more than {MAX_ENTRIES} entries, or none")
-                if said > _MAX_LISTED:
-                    raise errors.AgentError(f"{host.name} lists more than {_MAX_LISTED} characters of names")
-            await exchange.answer()
-        finally:
-            exchange.cancel()
-        return {"entries": entries}
+        return {"entries": await folders.entries_of(host, op, arguments)}
 
     def _told(self, request: ClientRequest) -> tuple[Host, str, wire.Message]:
         host, op = self._hosts.get(request.message.get("host")), str(request.message["op"])
@@ -325,13 +341,7 @@ class Server:
 
     async def _counters(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))
-        async with self._observing:
-            taken = await shielded(in_thread(lambda: list(counters.take(hosts))))
-        for one in taken:
-            if isinstance(one, counters.Read):
-                sizes = dict(zip(counters.FILES, map(len, one.texts), strict=True))
-                await request.part({"host": one.host.name, "at": one.at, "sizes": sizes}, *one.texts)
-        return {"not_observed": [one.name for one in taken if isinstance(one, Host)]}
+        return await counters.counters(request, hosts, self._observing)
 
     async def _capture(self, request: ClientRequest) -> wire.Message:
         hosts = self._hosts.some(request.message.get("hosts"))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator import errors
-from orchestrator.daemon import process, resident, roots, sysc, walkers, zygote
+from orchestrator.daemon import delays, process, resident, roots, sysc, walkers, zygote
 from orchestrator.wire import Message
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def build(meanwhile: Callable[[], object]) -> tuple[NamespacesMaker, socket.sock
         "leave": _leave_root,
         "hosts": resident.Handler(),
         "walk": walkers.handle,
+        "delay": delays.handle,
     }
     fork = zygote.start_zygote(handlers)
     fork.ask({"do": "build"})

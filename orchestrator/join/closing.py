@@ -45,6 +45,8 @@ def closing(crossings: Sequence[Crossing], client: Ends, server: Ends) -> Closin
         flags = crossing.segment.flags
         if flags & (FIN | RST) and crossing.sender not in ends:
             sender = sides[crossing.sender]
+            if flags & RST and _still_asking(sender, crossing.segment.t):
+                continue
             if flags & RST and crossing.sent is None and sender.whole:
                 return Closing(by="RST", at=crossing.segment.t, known=False, why=NOBODY)
             ends[crossing.sender] = _End(
@@ -60,6 +62,15 @@ def closing(crossings: Sequence[Crossing], client: Ends, server: Ends) -> Closin
             if told is not None:
                 ends[side] = told
     return _first(ends) if ends else _unseen(sides)
+
+
+def _still_asking(sender: Ends, at: float) -> bool:
+    """Whether its RST was about another connection: in SYN_SENT it answers so what does not acknowledge its
+    SYN, and goes on (RFC 9293, 3.10.7.3)."""
+    return any(
+        span.state == "SYN_SENT" and span.began < at and (span.ended is None or span.ended > at + span.error)
+        for span in sender.history.spans
+    )
 
 
 def _told(end: Ends) -> _End | None:
@@ -88,7 +99,8 @@ def _first(ends: dict[Side, _End]) -> Closing:
         elif not _answers(other, one):
             apart = other.at - one.at
             if apart <= one.error + other.error or not (one.exact and other.exact):
-                return Closing(at=one.at, error=one.error + other.error, known=False, why=TOGETHER)
+                by = one.by if one.by == other.by else None
+                return Closing(by=by, at=one.at, error=one.error + other.error, known=False, why=TOGETHER)
     return Closing(first=first, by=one.by, at=one.at, error=one.error)
 
 

@@ -87,8 +87,8 @@ class Histories:
         (sent_c, came_c), (sent_s, came_s) = _ways(client), _ways(server)
         again_c, again_s = (one.machine.again if one.machine else () for one in states)
         return in_order(
-            crossings("client", sent_c, came_s, again_c, self._expected(server, client))
-            + crossings("server", sent_s, came_c, again_s, self._expected(client, server))
+            crossings("client", sent_c, came_s, again_c, self._expected(server, client), until=self._length)
+            + crossings("server", sent_s, came_c, again_s, self._expected(client, server), until=self._length)
         )
 
     def _expected(self, receiver: Life | None, sender: Life | None) -> Expected | None:

@@ -4,6 +4,7 @@ sequence number (RFC 9293, 3.4.1), or by another cookie."""
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.join.callers import Called
@@ -97,6 +98,8 @@ def lives(place: Place) -> list[Life]:
     """The sockets that had this tuple, in order."""
     found = _Split(place).run(place.segments)
     for words in _sockets(place.changes):
+        if _in_vain(words, place.segments):
+            continue
         life = _near(found, words[0].t, words[-1].t, SLACK)
         if life is None or life.changes:
             life = Life(place)
@@ -105,6 +108,8 @@ def lives(place: Place) -> list[Life]:
         life.cookie = next((word.cookie for word in words if word.cookie), None)
     for sighting in place.sightings:
         _seen(place, found, sighting)
+    if len(found) < 2:
+        return found
     found.sort(key=Life.first)
     for before, after in itertools.pairwise(found):
         before.after = after
@@ -191,9 +196,22 @@ def _sockets(changes: Sequence[Change]) -> Iterator[list[Change]]:
     return iter(found)
 
 
+def _in_vain(words: Sequence[Change], segments: Sequence[Segment]) -> bool:
+    """Whether connect(2) failed before a SYN was sent, as where another socket has this tuple: it was in
+    SYN_SENT for the length of a look into the hash table (net/ipv4/tcp_ipv4.c, tcp_v4_connect)."""
+    states = [(word.old, word.new) for word in words if word.kind == "state"]
+    if states != [("CLOSE", "SYN_SENT"), ("SYN_SENT", "CLOSE")]:
+        return False
+    began, ended = words[0].t, words[-1].t
+    at = bisect_left(segments, began, key=lambda one: one.t)
+    return ended - began < SLACK and not (at < len(segments) and segments[at].t <= ended)
+
+
 def _socket_of(found: list[list[Change]], change: Change) -> list[Change] | None:
     if (change.old, change.new) in _BEGINNINGS:
-        return None
+        request = found[-1] if found else []
+        only_sent = all(word.kind == "retransmit-synack" for word in request)
+        return request if request and only_sent and change.old == "LISTEN" else None
     for words in reversed(found):
         if change.cookie is None or words[0].cookie in (None, change.cookie):
             return words
@@ -227,14 +245,15 @@ def _of(
         return None
     host, local, peer = socket.host, socket.local, socket.peer
     near = by_local.get((host, local), []) if peer is None else found.get((host, local, peer), [])
-    # an accept comes after its life's first sign, a connect is that
     began, accepted = socket.began, socket.accepted
-    free = [
-        life
-        for life in near
-        if life.called is None
-        and (life.first() <= began + SLACK if accepted else life.first() >= began - SLACK)
-    ]
+    free = []
+    for life in near:
+        if life.called is None:
+            first = life.first()  # an accept comes after it, a connect is it
+            if first <= began + SLACK if accepted else first >= began - SLACK:
+                free.append(life)
+    if len(free) == 1:
+        return free[0]
     if accepted and not free:  # or it was not seen before that, for nobody looked
         unheard = [
             one

@@ -47,7 +47,7 @@ class ByPackets(NamedTuple):
 
 def by_packets(life: Life, coverage: Coverage, length: float, tampered: float) -> ByPackets:
     """`length`: until when. `tampered`: from when on something in the host may have acted behind the tap."""
-    machine = Machine(whole=coverage.everything or whole(life))
+    machine = Machine(whole=coverage.everything or whole(life), tampered=tampered)
     gaps = coverage.within(life.segments[0].t, length) if coverage.gaps else []
     marks = _run(life, machine, marking=bool(gaps))
     steps = machine.steps
@@ -114,8 +114,9 @@ def _widened(steps: Sequence[Step]) -> None:
             step.earliest = before.earliest
 
 
-def _retry(machine: Machine) -> float:
-    first = FIRST_RETRY if machine.state in ("SYN_SENT", "SYN_RECV") or machine.answers else RETRY
+def _retry(machine: Machine, handshake: bool) -> float:
+    """Seconds after which it would have sent again."""
+    first = FIRST_RETRY if handshake else RETRY
     return max(first, NEXT_RETRY * machine.retry, 5 * machine.lag)
 
 
@@ -130,7 +131,7 @@ def _believed(machine: Machine, coverage: Coverage, length: float, tampered: flo
     for step in steps:
         handshake = step.state == "ESTABLISHED" and machine.answers
         if not step.sure and (handshake or step.latest >= tampered):
-            due = max(machine.out_at, step.latest) + _retry(machine)
+            due = max(machine.out_at, step.latest) + _retry(machine, handshake)
             unacknowledged = handshake or machine.fin_out is not None
             if not (unacknowledged and due < length and coverage.whole(step.earliest, due)):
                 if not doubtful:
@@ -159,7 +160,7 @@ def _end(machine: Machine, steps: list[Step], coverage: Coverage, length: float)
         return
     if last.state in ("ESTABLISHED", "CLOSE_WAIT") and not machine.whole:
         return
-    due = machine.out_at + _retry(machine)
+    due = machine.out_at + _retry(machine, last.state in ("SYN_SENT", "SYN_RECV"))
     since = max(machine.out_at, steps[-1].latest)
     if due < length and coverage.watched and coverage.whole(machine.out_at, due):
         steps.append(Step("CLOSE", since, due, why=GIVEN_UP))

@@ -3,8 +3,8 @@ and been seen in. Which of them are one socket is `incarnations`' to say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter, lt
 
 from orchestrator.join.spaces import Spaces, is_loopback
 from orchestrator.model.plan import Plan
@@ -56,7 +56,7 @@ class Places:
     def add(self, recording: Recording) -> None:
         """Every record that is of one tuple."""
         self._senders = {(one.host, one.source[0]) for one in recording.segments if one.outgoing}
-        self._segments(sorted(recording.segments, key=attrgetter("t", "host", "outgoing", "seq", "ack")))
+        self._segments(_in_order(recording.segments))
         changes = sorted(recording.changes, key=attrgetter("t", "host", "local", "peer", "kind"))
         ports = {(one.host, one.cookie): one.local for one in changes if one.cookie and one.local[1]}
         for change in changes:
@@ -127,3 +127,11 @@ def _listening(recording: Recording, plan: Plan) -> Iterator[tuple[str, int]]:
     yield from (
         (call.host, call.local[1]) for call in recording.calls if call.verb == "listen" and call.local
     )
+
+
+def _in_order(segments: Sequence[Segment]) -> Sequence[Segment]:
+    """By their times, which are in order already as a rule; those of one time in an order of their own."""
+    times = [segment.t for segment in segments]
+    if all(map(lt, times, times[1:])):
+        return segments
+    return sorted(segments, key=attrgetter("t", "host", "outgoing", "seq", "ack"))

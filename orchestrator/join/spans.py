@@ -66,6 +66,8 @@ def with_others(found: Sequence[Span], source: Source, words: Iterable[_Stay], e
     for word in words:
         for at, span in enumerate(found):
             ended = word.ended if span.ended is None else span.ended
+            if at + 1 < len(found):
+                ended -= found[at + 1].error  # known as well as the beginning of the next
             slack = SAME + error + span.error
             overlap = min(ended, word.ended) - max(span.began, word.began)
             if span.state not in (word.state, UNKNOWN) and overlap > slack:

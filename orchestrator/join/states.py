@@ -10,13 +10,13 @@ from orchestrator.join.callers import Called
 from orchestrator.join.incarnations import Life
 from orchestrator.join.kernel_words import by_kernel
 from orchestrator.join.packet_states import ByPackets, by_packets
-from orchestrator.join.paths import Claim
-from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR, spans, stays, with_moments, with_others
-from orchestrator.join.steps import HIDDEN, SILENT, STUCK, Step
+from orchestrator.join.paths import RANK, Claim
+from orchestrator.join.spans import CHANGE_ERROR, PACKET_ERROR, SAME, spans, stays, with_moments, with_others
+from orchestrator.join.steps import SILENT, STUCK, Step
 from orchestrator.join.tcp import Machine
 from orchestrator.join.watching import Coverage, Watching
 from orchestrator.model.events import UNKNOWN, Source, Span
-from orchestrator.model.recording import Look, Recording
+from orchestrator.model.recording import Look, Recording, Sighting
 
 USED_AGAIN = "its addresses are another socket's"
 _CLOSED_FROM = {"ESTABLISHED": "FIN_WAIT1", "CLOSE_WAIT": "LAST_ACK", "SYN_SENT": "CLOSE"}
@@ -71,6 +71,8 @@ class States:
         seen = None
         if life.segments:
             seen = by_packets(life, host.packets, self._length, host.tampered)
+            if life.sightings and _refuted(seen.steps, life.sightings):
+                seen = by_packets(life, host.packets, self._length, 0.0)
         machine = seen.machine if seen is not None else None
         if seen is not None and not (life.changes or life.sightings or life.called or life.after):
             return EndStates(tuple(spans(seen.steps, host.errors)), machine)
@@ -95,6 +97,18 @@ class States:
         return with_moments(found, claims, self._length)
 
 
+def _refuted(steps: Sequence[Step], sightings: Sequence[Sighting]) -> bool:
+    """Whether a table shows that something that came was not taken: the state of before, long after it."""
+    doubtful = [step for step in steps if not step.sure and step.state != UNKNOWN]
+    for step in doubtful:
+        for one in reversed(sightings):
+            if one.began <= step.latest + SAME:
+                break
+            if RANK.get(one.state, 9) < RANK[step.state]:
+                return True
+    return False
+
+
 def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> list[Claim]:
     """What a call that closes tells, where data is in the FIN's way: from then on it is on its way. And where
     there was none, that nothing has changed."""
@@ -110,9 +124,10 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
     for step in path:
         if step.earliest > closing.t:
             break
-        if step.why == HIDDEN:
-            return []
-        before = step.state if step.state != UNKNOWN else before
+        if step.state != UNKNOWN:
+            before = step.state
+        elif step.why not in (STUCK, SILENT):
+            before = None
     after = _CLOSED_FROM.get(before or "")
     if after is None or before is None:
         return []
@@ -143,6 +158,8 @@ def _ended(path: list[Step], claims: Sequence[Claim], heard: float) -> None:
     if last is None or last.state in ("CLOSE", UNKNOWN):
         return
     for claim in claims:
+        if last.state == "TIME_WAIT" and claim.source == "call":
+            continue  # that is no socket of the program's any more
         if claim.state == "CLOSE" and claim.ended >= max(heard, last.latest):
             earliest = min(max(claim.began, last.latest), claim.ended)
             path.append(Step("CLOSE", earliest, claim.ended, source=claim.source))

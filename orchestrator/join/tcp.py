@@ -58,11 +58,13 @@ class Machine:
         "state",
         "steps",
         "stuck",
+        "tampered",
         "whole",
     )
 
-    def __init__(self, *, whole: bool = True) -> None:
+    def __init__(self, *, whole: bool = True, tampered: float = float("inf")) -> None:
         self.whole = whole
+        self.tampered = tampered  # since when something acts behind the tap, as far as is known
         self.state: str | None = None
         self.steps: list[Step] = []
         self.again: list[int] = []
@@ -104,7 +106,7 @@ class Machine:
     def _back(self, *states: str) -> None:
         """To the last of these states: the steps behind it were not made."""
         while self.steps and self.steps[-1].state not in states and self.steps[-1].received:
-            self.steps.pop()
+            self.tampered = min(self.tampered, self.steps.pop().earliest)
         self.state = self.steps[-1].state if self.steps else None
 
     @property
@@ -161,13 +163,11 @@ class Machine:
             self.snd_una = seq
         if self.snd_nxt is not None and behind(seq, self.snd_nxt):
             self.again.append(place)
-            self.retry = at - self.out_at
+            self.retry = max(self.retry, at - self.out_at)
             if self.stuck is None:
                 self.stuck = self._flight_at
             if segment.flags & FIN and self.fin_out == end:
                 self._fin_again(segment)
-        else:
-            self.retry = 0.0
         if segment.flags & FIN and self.fin_out is None:
             self._sent_fin(segment, end)
         if self.snd_una == seq and not self._goes_on(at):
@@ -251,6 +251,8 @@ class Machine:
             if at_once and AT_ONCE < passed < 1.0:
                 step.earliest = step.latest = at
                 self.lag = max(self.lag, passed)
+            elif step.earliest >= self.tampered:
+                step.latest = max(step.latest, at)
             elif self.lag > AT_ONCE:
                 step.latest = max(step.latest, min(at, step.earliest + 2 * self.lag))
         self._opening = False
@@ -269,7 +271,7 @@ class Machine:
             self._received_reset(segment)
             return
         if flags & SYN:
-            self._offered = segment.window
+            self._offered = self._window = segment.window
             self._received_syn(segment)
             return
         if self.state is None and self.irs is None:
@@ -289,6 +291,9 @@ class Machine:
             if self.fin_in is None:
                 self.fin_in = (end + 1) & _MASK
                 self._fin_in_at = segment.t
+            elif not self.steps[-1].sure:  # nothing has acknowledged it: the first was not taken
+                self.tampered = min(self.tampered, self.steps[-1].earliest)
+                self.steps[-1].latest = segment.t
         if self.fin_in is not None and self.rcv_nxt == (self.fin_in - 1) & _MASK:
             self._take_fin(segment.t, segment.t)
 
@@ -319,7 +324,7 @@ class Machine:
         if not segment.flags & SYN:
             self._take_window(segment)
         if self.snd_una is None or behind(self.snd_una, ack):
-            self.snd_una = ack
+            self.snd_una, self.retry = ack, 0.0
             if ack == self.snd_nxt:
                 self._acked_at, self._was_full = at, full
         if self.snd_una == self.snd_nxt and self._window:
@@ -327,12 +332,22 @@ class Machine:
         if self.state == "SYN_RECV" and self.iss is not None and behind(self.iss, ack):
             self._go("ESTABLISHED", at, at, received=True)
         if ack == self.fin_out:
-            if self.state == "FIN_WAIT1":
-                self._go("FIN_WAIT2", at, at, received=True)
-            elif self.state == "CLOSING":
-                self._go("TIME_WAIT", at, at, received=True)
-            elif self.state == "LAST_ACK":
-                self._go("CLOSE", at, at, received=True)
+            self._fin_acknowledged(at)
+
+    def _fin_acknowledged(self, at: float) -> None:
+        """Its own. The other end's, if that came first and could not be taken yet, is taken first."""
+        if (
+            self.state == "FIN_WAIT1"
+            and self.fin_in is not None
+            and self.rcv_nxt == (self.fin_in - 1) & _MASK
+        ):
+            self._take_fin(self._fin_in_at, at)
+        if self.state == "FIN_WAIT1":
+            self._go("FIN_WAIT2", at, at, received=True)
+        elif self.state == "CLOSING":
+            self._go("TIME_WAIT", at, at, received=True)
+        elif self.state == "LAST_ACK":
+            self._go("CLOSE", at, at, received=True)
 
     def _take_window(self, segment: Segment) -> None:
         """The scale is not in the headers: what was offered first, and what is now, tell it about."""

@@ -61,7 +61,7 @@ def _joined(recording: Recording, plan: Plan, translated: tuple[Translation, ...
     events += happened.of_forwarded(
         places.forwarded, joined, spaces, lambda host: watching.of("packet", host).error
     )
-    events.sort(key=attrgetter("t", "host", "source", "kind"))
+    events.sort(key=attrgetter("t"))
     return Timeline(recording=recording, events=tuple(events), histories=joined, losses=_losses(recording))
 
 

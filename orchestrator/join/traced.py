@@ -43,7 +43,8 @@ class Traced:
         self.shift = 0  # ns: what is added to the daemon's monotonic clock to have ours
         self._origin = origin
         self._names: dict[int, str] = {}
-        self._changes = Changes(self._names)
+        self._gone: dict[int, int] = {}
+        self._changes = Changes(self._names, gone=self._gone)
         self._hosts: dict[int, _Host] = {}  # by the cookie of the network namespace
         self._unwatched: dict[str, str] = {}
         self._missing = ""  # tracepoints
@@ -72,14 +73,14 @@ class Traced:
             missing = part.get("missing") or {}
             self._missing = "; ".join(f"{name} is not traced: {why}" for name, why in missing.items())
             reasons = {int(number): str(name) for number, name in (part.get("reasons") or {}).items()}
-            self._changes = Changes(self._names, reasons)
+            self._changes = Changes(self._names, reasons, self._gone)
         elif "records" in part:
             self._keep(data)
         elif "came" in part:
             self._came(str(part["came"]), part)
         elif "went" in part:
             if (one := self._hosts.get(part["netns"])) and one.ended is None:
-                one.ended = int(part["at"])
+                one.ended = self._gone[part["netns"]] = int(part["at"])
         elif "lost" in part:
             self._lose(part)
         elif "mark" in part:

@@ -32,10 +32,18 @@ _MOST_WAITING = 100_000  # Changes that lack something; the oldest stay as they 
 
 class Changes:
     """Collected from piece to piece. `hosts`: the cookie of a network namespace → host; what is of none of
-    them is passed over. `reasons`: names of a kernel's reasons for a reset."""
+    them is passed over. `reasons`: names of a kernel's reasons for a reset. `gone`: by the same cookie, the
+    times (ns) after which nothing is a host's own: its power was cut, and the kernel that it shares with
+    others closes its sockets, as no computer without power does."""
 
-    def __init__(self, hosts: Mapping[int, str], reasons: Mapping[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        hosts: Mapping[int, str],
+        reasons: Mapping[int, str] | None = None,
+        gone: Mapping[int, int] | None = None,
+    ) -> None:
         self._hosts, self._reasons = hosts, reasons or {}
+        self._gone = {} if gone is None else gone
         self._found: list[Change] = []
         self._addresses: dict[tuple[int, bytes], str] = {}
         self._portless: dict[int, int] = {}  # cookie → place
@@ -59,7 +67,7 @@ class Changes:
     def _take(self, record: tuple[Any, ...], shift: float) -> None:
         at, socket, cookie, netns, reason, kind, family, old, new, port, peer_port, _, local, peer = record
         host = self._hosts.get(netns)
-        if host is None:
+        if host is None or at > self._gone.get(netns, at):
             return
         is_state = kind == _STATE
         change = Change(

@@ -10,6 +10,7 @@ from orchestrator.model.recording import Loss, Recording, Watch
 
 _NAMES = {"packet": "packets", "tracepoint": "changes", "snapshot": "tables", "log": "logs", "call": "calls"}
 TAIL = 1.0  # seconds at a recording's end that a source may be behind the others
+MUTED = "rules that were made in {host} may drop what it sends, before anybody sees it"
 _NOBODY = "nobody watched the {what} of {host}"
 
 
@@ -41,7 +42,8 @@ class Coverage(NamedTuple):
 
 def horizon(recording: Recording) -> float:
     """Until when a recording says something: sources may be some time behind its end."""
-    heard = [watch.ended for watch in recording.watches if watch.source in ("packet", "tracepoint")]
+    sources = ("packet", "tracepoint")
+    heard = [one.ended for one in recording.watches if one.source in sources and not one.why]
     return min(recording.length, max(heard)) if heard and max(heard) > 0 else recording.length
 
 
@@ -54,6 +56,7 @@ class Watching:
         for watch in sorted(recording.watches, key=lambda one: (one.began, one.ended, one.why)):
             self._watches.setdefault((watch.source, watch.host), []).append(watch)
         self._losses = sorted(recording.losses, key=lambda one: (one.began, one.ended, one.source, one.stage))
+        self._muted = set(muted(recording))
         self._known: dict[tuple[str, str], Coverage] = {}
 
     def of(self, source: str, host: str) -> Coverage:
@@ -66,6 +69,8 @@ class Watching:
     def _coverage(self, source: str, host: str) -> Coverage:
         watches = [one for one in self._watches.get((source, host), ()) if one.ended > one.began]
         gaps = [*self._unwatched(source, host, watches), *self._lost(source, host)]
+        if source == "packet" and host in self._muted:
+            gaps.append(Gap(float("-inf"), float("inf"), MUTED.format(host=host)))
         gaps.sort()
         return Coverage(
             watched=bool(watches),
@@ -112,18 +117,28 @@ def lost(loss: Loss) -> str:
 # What a step does to a host that no packet is dropped or held by.
 _HARMLESS = ("pause", "resume", "kill", "note", "heal")
 _FILTERS = re.compile(r"\b(ip6?tables|nft|tc|ebtables)\b")
+_OUTGOING = re.compile(r"\b(OUTPUT|POSTROUTING|output|postrouting|nft|tc)\b")
+_WORD = re.compile(r"[\w.-]+")
 
 
 def tampered(recording: Recording) -> Mapping[str, float]:
     """Since when something in a host may drop or hold what comes, behind the tap (netfilter): impairments,
     and programs that make rules."""
     found: dict[str, float] = {}
-    hosts = {watch.host for watch in recording.watches}
+    everybody = {watch.host for watch in recording.watches}
     for said in recording.said:
         rules = said.source == "exit" and _FILTERS.search(said.text) is not None
         if not rules and (said.source != "impairment" or said.kind in _HARMLESS):
             continue
         since = 0.0 if rules else said.t - said.error  # when it began to run is not known
-        for host in [said.host] if said.host else hosts:
+        named = everybody.intersection(_WORD.findall(said.text))
+        for host in [said.host] if said.host else named or everybody:
             found[host] = min(since, found.get(host, since))
     return found
+
+
+def muted(recording: Recording) -> Iterator[str]:
+    """Hosts in which programs have made rules that may drop what is sent, before the tap."""
+    for said in recording.said:
+        if said.source == "exit" and _FILTERS.search(said.text) and _OUTGOING.search(said.text):
+            yield said.host

@@ -17,8 +17,10 @@ UNKNOWN = "unknown"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One thing that happened at one moment, known to `error_s` seconds. `detail`: what its kind has beside,
-    which `document` gives as keys of its own."""
+    """One thing that happened at one moment, known to `error_s` seconds. `kind`: of packets `sent`,
+    `received`, `forwarded`; of calls the verb; of tracepoints as in Change, but for states; of tables `seen`,
+    where they show something new; `state` of any source: an end came into it. `detail`: what its kind has
+    beside, which `document` gives as keys of its own."""
 
     t: float
     error_s: float

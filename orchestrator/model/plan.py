@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from orchestrator.model.impairments import Impaired
 from orchestrator.model.topology import Resources, Role
 
 
@@ -110,6 +111,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[PlannedNetwork, ...] = ()
     hosts: tuple[PlannedHost, ...] = ()  # routers first, then hosts in file order
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    impaired: Impaired = Impaired()
     path: str = ""  # the lab.yaml that it came from, for `lab status`
 
     def host(self, name: str) -> PlannedHost | None:
@@ -134,6 +136,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         "listen",
         "run",
         "connect",
+        "impair",
     ]
     subject: str  # the host's or network's name
     why: str = ""

@@ -25,6 +25,22 @@ STATES: dict[int, str] = {
     11: "CLOSING",
     12: "SYN_RECV",
 }
+
+# What follows each state (RFC 9293, figure 5, and what resets and time limits do to it). A socket that
+# listens is no end of a connection, and with CLOSE the connection has ended.
+FOLLOWING: dict[str, tuple[str, ...]] = {
+    "SYN_SENT": ("ESTABLISHED", "SYN_RECV", "CLOSE"),
+    "SYN_RECV": ("ESTABLISHED", "FIN_WAIT1", "CLOSE_WAIT", "CLOSE"),
+    "ESTABLISHED": ("FIN_WAIT1", "CLOSE_WAIT", "CLOSE"),
+    "FIN_WAIT1": ("FIN_WAIT2", "CLOSING", "TIME_WAIT", "CLOSE"),
+    "FIN_WAIT2": ("TIME_WAIT", "CLOSE"),
+    "CLOSING": ("TIME_WAIT", "CLOSE"),
+    "TIME_WAIT": ("CLOSE",),
+    "CLOSE_WAIT": ("LAST_ACK", "CLOSE"),
+    "LAST_ACK": ("CLOSE",),
+    "CLOSE": (),
+}
+
 # net/ipv4/tcp_ipv4.c, get_tcp4_sock(): column `tr`; 2 is keepalive (sk_timer).
 TIMERS: dict[int, str | None] = {
     0: None,

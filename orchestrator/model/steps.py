@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.model.impairments import CutSpec, LinkSpec
 from orchestrator.model.rows import endpoint
 
 DEFAULT_TIMEOUT = 5.0  # seconds of a call
@@ -202,6 +203,26 @@ class Kill(Written, frozen=True, kw_only=True, tag="kill"):
     signal: str = "KILL"
 
 
+class Cut(Written, frozen=True, kw_only=True, tag="cut"):
+    """From now on something does not pass between two; it ends by itself, by `heal`, or with the scenario."""
+
+    spec: CutSpec
+
+
+class Link(Written, frozen=True, kw_only=True, tag="link"):
+    """From now on links are like this, as long as a cut."""
+
+    spec: LinkSpec
+
+
+class Heal(Written, frozen=True, kw_only=True, tag="heal"):
+    """Take back cuts and links that the scenario has made: all (`one` None), or the cuts of one end, or
+    between two."""
+
+    one: str | None = None
+    other: str | None = None
+
+
 # What an expectation compares with.
 
 
@@ -237,7 +258,14 @@ class Matches(msgspec.Struct, frozen=True, kw_only=True, tag="matches"):
     pattern: str
 
 
-Test = Number | Words | Flag | Contains | Matches
+class Sequence(msgspec.Struct, frozen=True, kw_only=True, tag="sequence"):
+    """States that an end was in, one directly after the other; each is one of several. Before the first and
+    after the last there may have been others."""
+
+    states: tuple[tuple[str, ...], ...]
+
+
+Test = Number | Words | Flag | Contains | Matches | Sequence
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +273,14 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     field: str
     test: Test
+    text: str
+
+
+class After(msgspec.Struct, frozen=True, kw_only=True):
+    """So long after a step (seconds), from what that sent to what came of it. `text`: as the file says it."""
+
+    step: Ref
+    test: Number
     text: str
 
 
@@ -297,18 +333,34 @@ Subject = Between | ByName | ListenerAt | CounterOf | LogOf
 Kind = Literal["connection", "listener", "counter", "log", "received", "step"]
 
 
+FIRST_TO_CLOSE, CLOSED_BY, RETRANSMITS = "first to close", "closed by", "retransmits"
+HAPPENED = frozenset((FIRST_TO_CLOSE, CLOSED_BY, RETRANSMITS))  # fields that only the timeline tells
+
+
 class Expectation(Written, frozen=True, kw_only=True, tag="expect"):
     """What is to be seen. With `lasting` it is to be so for so many seconds from now on, without it at one
-    moment at least of the next `within` seconds."""
+    moment at least of the next `within` seconds. `after`: what its one check is about came so long after."""
 
     kind: Kind
     subject: Subject
     checks: tuple[Check, ...]
     within: float = DEFAULT_WITHIN
     lasting: float | None = None
+    after: After | None = None
+
+    @property
+    def happened(self) -> tuple[Check, ...]:
+        """The checks that are about what happened, which the timeline tells."""
+        return tuple(one for one in self.checks if one.field in HAPPENED or isinstance(one.test, Sequence))
+
+    @property
+    def seen(self) -> tuple[Check, ...]:
+        """The checks that one look at the lab can tell."""
+        return tuple(one for one in self.checks if one not in self.happened)
 
 
-Step = Call | Run | Wait | Note | Parallel | Repeat | Pause | Resume | Kill | Expectation
+Impair = Cut | Link | Heal
+Step = Call | Run | Wait | Note | Parallel | Repeat | Pause | Resume | Kill | Impair | Expectation
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):

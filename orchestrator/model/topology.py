@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from orchestrator.model.impairments import Impaired
 from orchestrator.model.steps import Scenario
 
 Role = Literal["client", "server"]
@@ -97,6 +98,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     routers: tuple[Router, ...] = ()
     hosts: tuple[Host, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
+    impaired: Impaired = Impaired()
     path: str = ""
     folder: str = ""
     digest: str = ""  # sha256 of the file's bytes: what a confirmation is bound to

@@ -45,6 +45,7 @@ def build(
         networks=networks,
         hosts=hosts,
         names=_names(members, links),
+        impaired=topology.impaired,
         path=topology.path,
     )
 

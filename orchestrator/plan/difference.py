@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
+from orchestrator.model.impairments import Impaired
 from orchestrator.model.plan import Change, Plan, PlannedFile, PlannedHost, PlannedNetwork
 
 # What cannot be changed in a host that runs: it is made anew.
@@ -23,6 +24,7 @@ def changes(running: Plan | None, wanted: Plan) -> tuple[Change, ...]:
         *difference.files(),
         *difference.listens(),
         *difference.runs(),
+        *difference.impairments(),
         *difference.connects(),
     )
 
@@ -33,6 +35,8 @@ class _Difference:
         self.new = {host.name: host for host in wanted.hosts}
         self.old_networks = {one.name: one for one in running.networks} if running else {}
         self.new_networks = {one.name: one for one in wanted.networks}
+        self.lab, self.impaired = wanted.key.name, wanted.impaired
+        self.old_impaired = running.impaired if running else Impaired()
         self.images = wanted.engine in WITH_IMAGES
         self.named = running is None or running.names != wanted.names
         self.remade_networks = dict(self._remade_networks())
@@ -109,6 +113,13 @@ class _Difference:
             host = self.new[name]
             if host.image and not host.run:
                 yield Change(action="run", subject=name, why="its image's own program, if it has one")
+
+    def impairments(self) -> Iterator[Change]:
+        """What the file declares of links and cuts, where it does, or did."""
+        if self.old_impaired != self.impaired:
+            yield Change(action="impair", subject=self.lab, why="differs" if self.old else "new")
+        elif self.made and self.impaired != Impaired():
+            yield Change(action="impair", subject=self.lab, why="hosts are made")
 
     def connects(self) -> Iterator[Change]:
         """Connections are opened anew when what is at their other end was."""

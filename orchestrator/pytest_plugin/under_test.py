@@ -14,7 +14,7 @@ from orchestrator.errors import LabError, UsageError
 from orchestrator.join import looks
 from orchestrator.lab import Lab
 from orchestrator.model.runs import ExpectationRecord, Part, ScenarioRecord, StepRecord
-from orchestrator.model.steps import Expectation, Note, Run, Scenario, Step
+from orchestrator.model.steps import CLOSED_BY, FIRST_TO_CLOSE, Expectation, Note, Run, Scenario, Step
 from orchestrator.model.topology import Topology
 from orchestrator.pytest_plugin import outcomes
 from orchestrator.read.people import Residents
@@ -71,7 +71,9 @@ class LabUnderTest:
         self.records: tuple[ScenarioRecord, ...] = ()
         self._broken = False  # the infrastructure failed, and the test knows
         hosts = running.plan.hosts
-        people = Residents([one.name for one in hosts], [one.name for one in hosts if one.run])
+        programs = [one.name for one in hosts if one.run]
+        networks = [one.name for one in running.plan.networks]
+        people = Residents([one.name for one in hosts], programs, networks)
         self._reader = StepSession(people)
         self._stepping = Stepping(running.another_channel, running.plan, Silent())
 
@@ -111,8 +113,8 @@ class LabUnderTest:
     def expect(self, subject: Mapping[str, Any] | None = None, /, **fields: Any) -> ExpectationRecord:
         """What `expect:` of a lab file says: `expect(connection="alice.call", client="ESTABLISHED")`.
 
-        `for_` stands for `for`, `server_rx_queue` for `server.rx_queue`; numbers are seconds where durations
-        are. Fails the test, headed UNKNOWN where it could not be observed.
+        `for_` stands for `for`, `server_rx_queue` for `server.rx_queue`, `closed_by` for `closed by`; numbers
+        are seconds where durations are. Fails the test, headed UNKNOWN where it could not be observed.
         """
         __tracebackhide__ = True
         wanted = {**(subject or {}), **{_field(name): value for name, value in fields.items()}}
@@ -263,6 +265,8 @@ class HostUnderTest:
 
 def _field(name: str) -> str:
     """A keyword of Python as the file calls it."""
+    if name in (FIRST_TO_CLOSE.replace(" ", "_"), CLOSED_BY.replace(" ", "_")):
+        return name.replace("_", " ")
     if name.startswith(("client_", "server_")):
         return name.replace("_", ".", 1)
     return name.removesuffix("_")

@@ -40,6 +40,7 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
     from orchestrator.read.check import check
     from orchestrator.read.findings import Findings
     from orchestrator.read.hosts import HostReader
+    from orchestrator.read.impaired import read_impaired
     from orchestrator.read.nodes import START, Mapping, Scalar, compose
     from orchestrator.read.schema import LAB
     from orchestrator.read.steps import read_scenarios
@@ -57,7 +58,9 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
     draft = Draft(root, kept, findings)
     reader = HostReader(draft, folder)
     hosts = [reader.host(one) for one in draft.members.values() if not one.router]
-    scenarios = read_scenarios(kept, draft, Source(text.decode("utf-8-sig")))
+    source = Source(text.decode("utf-8-sig"))
+    impaired = read_impaired(kept, draft, source)
+    scenarios = read_scenarios(kept, draft, source)
     findings.raise_if_any()
     name, engine = text_of(kept, "name"), text_of(kept, "engine")
     return Topology(
@@ -67,6 +70,7 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
         routers=draft.routers(),
         hosts=tuple(host for host in hosts if host is not None),
         scenarios=scenarios,
+        impaired=impaired,
         path=os.path.abspath(path),
         folder=os.path.realpath(folder),
         digest=hashlib.sha256(text).hexdigest(),

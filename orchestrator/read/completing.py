@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from orchestrator.read.expects import CONNECTION_STATES, FIELDS, NONE, ROLES_BY, STATUSES
+from orchestrator.read.fields import ENDINGS, FIELDS, NONE, ROLES_BY, SIDES, STATUSES
 from orchestrator.read.names import Names, Opened
 from orchestrator.read.scenario_schema import STEP_FIELDS, SUBJECT_FIELDS
+from orchestrator.read.sequences import CONNECTION_STATES
 from orchestrator.read.steps import KEYWORDS
 from orchestrator.read.verbs import ALL_VERBS, GRAMMARS, WAIT, arguments
 from orchestrator.read.vocabulary import COUNTERS, ERRORS, METHODS, SOCKET_OPTIONS
@@ -21,12 +22,15 @@ _HOST = re.compile(r"[ \t]*(?:-[ \t]+)?(?:([A-Za-z0-9_][A-Za-z0-9_.-]*)[ \t]*:[ 
 _KEYS = [key for key in KEYWORDS if not STEP_FIELDS[key].later]
 _ON_SOCKETS = ("bind", "connect")  # what was only made by `socket`
 _YES_NO = ("true", "false")
+_WHEN = (("within", "for"), ("within", "for", "after"))  # the second of connections
 _VALUES: Mapping[str, Sequence[str]] = {
     "client": (*sorted(CONNECTION_STATES), NONE),
     "server": (*sorted(CONNECTION_STATES), NONE),
     "state": ("LISTEN", NONE),
     "status": (*STATUSES, NONE),
     "roles_by": ROLES_BY,
+    "first to close": (*SIDES, NONE),
+    "closed by": (*ENDINGS, NONE),
     "errno": (*sorted(ERRORS), "timeout", NONE),
     **dict.fromkeys(("accepted", "eof", "running"), _YES_NO),
 }
@@ -187,6 +191,8 @@ def _in_mapping(inside: str, word: str, known: Known) -> Iterator[str]:
     key, colon, said = last.partition(":")
     if not colon:
         yield from _keys(kind, {one.partition(":")[0].strip() for one in whole})
+    elif key.strip() == "after" and not said.strip().count(" "):
+        yield from _whole(name for name in known.names.steps_named())
     elif key.strip() in FIELDS:
         yield from _subject(key.strip(), said, word, known)
     else:
@@ -194,7 +200,7 @@ def _in_mapping(inside: str, word: str, known: Known) -> Iterator[str]:
 
 
 def _keys(kind: str | None, given: set[str]) -> Iterator[str]:
-    keys = SUBJECT_FIELDS if kind is None else (*FIELDS[kind], "within", "for")
+    keys = SUBJECT_FIELDS if kind is None else (*FIELDS[kind], *_WHEN[kind == "connection"])
     return (f"{key}: " for key in keys if key not in given)
 
 

@@ -3,168 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 
-from orchestrator.model.rows import STATES, TIMERS
 from orchestrator.model.steps import (
+    CLOSED_BY,
     DEFAULT_WITHIN,
-    TIMED_OUT,
+    FIRST_TO_CLOSE,
+    HAPPENED,
+    After,
     Between,
     ByName,
     Check,
-    Contains,
     CounterOf,
     Expectation,
-    Flag,
     Kind,
     ListenerAt,
     LogOf,
-    Matches,
+    Sequence,
     Subject,
     Test,
-    Words,
 )
-from orchestrator.read import values
+from orchestrator.read import sequences, values
+from orchestrator.read.afterwards import AfterReader
 from orchestrator.read.calls import CallReader
-from orchestrator.read.findings import Findings, shown
+from orchestrator.read.fields import FIELDS, ReadTest
+from orchestrator.read.findings import Place, shown
 from orchestrator.read.forms import written
 from orchestrator.read.names import Opened
-from orchestrator.read.nodes import Mapping, Scalar
-from orchestrator.read.vocabulary import COUNTER_PATTERN, COUNTERS, ERRORS
+from orchestrator.read.nodes import At, Mapping, Scalar
+from orchestrator.read.vocabulary import COUNTER_PATTERN, COUNTERS
 from orchestrator.read.words import Reading, Word
 
-NONE = "none"
 _TIMES = ("within", "for")
-CONNECTION_STATES = frozenset(STATES.values()) - {"LISTEN"}
-STATUSES = ("joined", "client-only", "server-only", "in-transition", "external")
-ROLES_BY = ("listener", "handshake", "port", "unknown")
-
-ReadTest = Callable[[Word, Findings], Test | None]
-
-
-def _number(word: Word, findings: Findings) -> Test | None:
-    if word.text == NONE:
-        return Words(any_of=(None,))
-    return values.comparison(word, findings, seconds=False)
-
-
-def _seconds(word: Word, findings: Findings) -> Test | None:
-    return values.comparison(word, findings, seconds=True)
-
-
-def _flag(word: Word, findings: Findings) -> Test | None:
-    value = values.yes_or_no(word, findings)
-    return None if value is None else Flag(value=bool(value))
-
-
-def _words(what: str, options: Iterable[str]) -> ReadTest:
-    """One of these, `A|B` for either, `none`."""
-    known = (*sorted(options), NONE)
-
-    def read(word: Word, findings: Findings) -> Test | None:
-        if "->" in word.text:
-            text = f"a sequence, {shown(word.text)}, is not supported yet"
-            findings.add(word, text, "expect one state after the other")
-            return None
-        found: list[str | None] = []
-        for part in (part.strip() for part in word.text.split("|")):
-            option = values.one_of(what, known)(word._replace(text=part), findings)
-            if option is None:
-                return None
-            found.append(None if option == NONE else str(option))
-        return Words(any_of=tuple(found))
-
-    return read
-
-
-def _text(word: Word, _findings: Findings) -> Test | None:
-    return Words(any_of=(None if word.text == NONE and not word.quoted else word.text,))
-
-
-def _address(word: Word, findings: Findings) -> Test | None:
-    if word.text == "*" or values.is_address(word.text):
-        return Words(any_of=(word.text,))
-    findings.add(word, f"{shown(word.text)} is no address", "write one such as `10.20.2.80`, or `*`")
-    return None
-
-
-def _value(word: Word, findings: Findings) -> Test | None:
-    """A number, or a text."""
-    if re.match("[<>=!]|[+-]?[0-9]", word.text):
-        return _number(word, findings)
-    return _text(word, findings)
-
-
-def _contains(word: Word, findings: Findings) -> Test | None:
-    found = values.some_text(word, findings)
-    return None if found is None else Contains(text=str(found))
-
-
-def _matches(word: Word, findings: Findings) -> Test | None:
-    try:
-        re.compile(word.text)
-    except (re.error, RecursionError, OverflowError) as error:
-        findings.add(word, f"{shown(word.text)} is no regular expression: {error}")
-        return None
-    return Matches(pattern=word.text)
-
-
-_END: dict[str, ReadTest] = {
-    "host": _text,
-    "address": _address,
-    "port": _number,
-    "rx_queue": _number,
-    "tx_queue": _number,
-    "timer": _words("timer", [timer for timer in TIMERS.values() if timer]),
-    "timer_seconds": _seconds,
-    "retransmits": _number,
-    "uid": _number,
-    "inode": _number,
-    "pid": _number,
-    "process": _text,
-    "fd": _number,
-    "holders": _number,
-    "family": _number,
-    "mapped": _flag,
-    "peer_address": _address,
-    "peer_port": _number,
-}
-_STATE = _words("state", CONNECTION_STATES)
-FIELDS: dict[str, dict[str, ReadTest]] = {
-    "connection": {
-        "client": _STATE,
-        "server": _STATE,
-        **{f"{end}.{name}": read for end in ("client", "server") for name, read in _END.items()},
-        "status": _words("status", STATUSES),
-        "accepted": _flag,
-        "roles_by": _words("way to know", ROLES_BY),
-        "via": _text,
-        "count": _number,
-    },
-    "listener": {
-        "state": _words("state of a listener", ("LISTEN",)),
-        "queue": _number,
-        "limit": _number,
-        "address": _address,
-        "pid": _number,
-        "process": _text,
-        "fd": _number,
-        "holders": _number,
-        "family": _number,
-        "count": _number,
-    },
-    "counter": {"difference": _number},
-    "log": {"contains": _contains, "matches": _matches, "count": _number},
-    "received": {"text": _text, "contains": _contains, "matches": _matches, "bytes": _number, "eof": _flag},
-    "step": {
-        "result": _value,
-        "errno": _words("error", (*ERRORS, TIMED_OUT)),
-        "duration": _seconds,
-        "running": _flag,
-        "contains": _contains,
-        "matches": _matches,
-    },
-}
+_STATES = ("client", "server")
+AFTER = "after"
+_CLOSING = {FIRST_TO_CLOSE, CLOSED_BY}
 
 
 class ExpectReader:
@@ -176,6 +48,7 @@ class ExpectReader:
         self.people = calls.people
         self.reading = reading
         self.findings = reading.findings
+        self.afterwards = AfterReader(calls, reading)
         self.within = DEFAULT_WITHIN  # seconds of an expectation that gives none
 
     def expectation(self, key: Scalar, record: Mapping) -> Expectation | None:
@@ -188,11 +61,14 @@ class ExpectReader:
         if kind is None or self.reading.unknown != before:
             return None
         subject = self._subject(kind, words[kind][1])
-        checks = self._checks(record, kind, words)
-        within, lasting = self._times(words)
+        later = record.get(AFTER)
+        after = None if later is None or kind != "connection" else self.afterwards.read(later)
+        checks = self._checks(record, kind, words, dated=later is not None)
+        within, lasting = self._times(words, after)
         if checks is not None and subject is not None:
             self._countable(kind, subject, words)
-        if subject is None or checks is None:
+            checks = self._together(record, checks)
+        if subject is None or checks is None or (later is not None and after is None):
             return None
         return Expectation(
             line=key.line,
@@ -203,6 +79,7 @@ class ExpectReader:
             checks=checks,
             within=within,
             lasting=lasting,
+            after=after,
         )
 
     def _kind(self, words: dict[str, tuple[Scalar, Word]]) -> Kind | None:
@@ -216,23 +93,23 @@ class ExpectReader:
         return None
 
     def _checks(
-        self, record: Mapping, kind: Kind, words: dict[str, tuple[Scalar, Word]]
+        self, record: Mapping, kind: Kind, words: dict[str, tuple[Scalar, Word]], *, dated: bool
     ) -> tuple[Check, ...] | None:
-        """What must be so of it. None after a diagnostic."""
+        """What must be so of it; `dated`: and when it came to be so. None after a diagnostic."""
         found: list[Check] = []
-        well = True
+        well = kind == "connection" or not dated
+        if not well:
+            key = next(key for key, _ in record.entries if key.text == AFTER)
+            self.findings.add(key, f"a {kind} has no `{AFTER}`", "it goes with what a connection has done")
         for name, (key, word) in words.items():
-            if name == kind or name in _TIMES:
+            if name in (kind, AFTER, *_TIMES):
                 continue
             read = FIELDS[kind].get(name)
             if read is None:
-                known = list(FIELDS[kind])
-                shorter = [field for field in known if "." not in field]
-                hint = self.findings.meant(name, known) or "it has " + ", ".join(f"`{f}`" for f in shorter)
-                self.findings.add(key, f"a {kind} has no `{name}`", hint)
+                self._no_field(kind, name, key)
                 well = False
                 continue
-            test = read(word, self.findings)
+            test = self._test(name, word, record, read, dated=dated)
             well = well and test is not None
             if test is not None:
                 found.append(Check(field=name, test=test, text=word.text))
@@ -241,14 +118,70 @@ class ExpectReader:
             self.findings.add(words[kind][0], text, f"add `{next(iter(FIELDS[kind]))}: …`")
         return tuple(found) if well and found else None
 
-    def _times(self, words: dict[str, tuple[Scalar, Word]]) -> tuple[float, float | None]:
+    def _no_field(self, kind: Kind, name: str, key: Scalar) -> None:
+        known = list(FIELDS[kind])
+        shorter = [field for field in known if "." not in field]
+        hint = self.findings.meant(name, known) or "it has " + ", ".join(f"`{f}`" for f in shorter)
+        self.findings.add(key, f"a {kind} has no `{name}`", hint)
+
+    def _test(self, name: str, word: Word, record: Mapping, read: ReadTest, *, dated: bool) -> Test | None:
+        """What a field is compared with. A state that is dated is one that the end came into."""
+        if name not in _STATES or (sequences.ARROW not in word.text and not dated):
+            return read(word, self.findings)
+        scalar = record.get(name)
+
+        def place(offset: int) -> Place:
+            if isinstance(scalar, Scalar) and scalar.text == word.text:
+                return self.reading.source.place(scalar, offset)
+            return At(word.line, word.column)
+
+        return sequences.read(word, self.findings, place)
+
+    def _together(self, record: Mapping, checks: tuple[Check, ...]) -> tuple[Check, ...] | None:
+        """The checks, if they can be judged together and for as long as is said. None after a diagnostic."""
+        keys = {key.text: key for key, _ in record.entries}
+        happened = [one.field for one in checks if one.field in HAPPENED or isinstance(one.test, Sequence)]
+        now = [one.field for one in checks if one.field not in happened]
+        if AFTER in keys:
+            return checks if self._datable(keys, happened, now) else None
+        if "for" in keys and any(isinstance(one.test, Sequence) for one in checks):
+            hint = "write `within`, until when it must have been so, or leave it out"
+            self.findings.add(keys["for"], "a sequence is what has been, and that does not cease", hint)
+            return None
+        if "count" in now and happened and len(now) > 1:
+            other = next(field for field in now if field != "count")
+            text = f"`{happened[0]}` is counted over time, and `{other}` now"
+            self.findings.add(keys["count"], text, "write two of them")
+            return None
+        return checks
+
+    def _datable(self, keys: dict[str, Scalar], happened: list[str], now: list[str]) -> bool:
+        """Whether `after` has one thing whose moment there is."""
+        if "for" in keys:
+            text = f"`{AFTER}` says when it came to be so, and `for` that it lasts"
+            self.findings.add(keys["for"], text, "write two of them")
+        elif now:
+            hint = "`after` goes with states (`A`, `A -> B`), `first to close`, `closed by`, `retransmits`"
+            self.findings.add(keys[AFTER], f"nothing tells when `{now[0]}` came to be so", hint)
+        elif len(happened) > 1 and set(happened) != _CLOSING:
+            text = f"`{AFTER}` is the time to one thing, not to `{happened[0]}` and `{happened[1]}`"
+            self.findings.add(keys[AFTER], text, "write one expectation for each")
+        else:
+            return True
+        return False
+
+    def _times(
+        self, words: dict[str, tuple[Scalar, Word]], after: After | None
+    ) -> tuple[float, float | None]:
+        """Until when, or how long. What comes so long after a step is waited for so much longer."""
         seconds = {n: values.some_time(words[n][1], self.findings) for n in _TIMES if n in words}
         if len(seconds) == 2:
             text = "an expectation has either `within` or `for`"
             self.findings.add(
                 words["for"][0], text, "write two, the first with `within`, the second with `for`"
             )
-        return seconds.get("within") or self.within, seconds.get("for")
+        later = 0.0 if after is None else after.test.value + after.test.tolerance
+        return seconds.get("within") or self.within + later, seconds.get("for")
 
     def _countable(self, kind: Kind, subject: Subject, words: dict[str, tuple[Scalar, Word]]) -> None:
         if kind == "connection" and "count" in words and isinstance(subject, ByName) and not subject.each:

@@ -9,12 +9,16 @@ from orchestrator.read.scenario_schema import ARGUMENT_FIELDS, CALL_FIELDS, COMM
 from orchestrator.read.verbs import ALL_VERBS, GRAMMARS, RUN, WAIT, arguments
 
 _ROOM = 32
+_PAST = "expect: {connection: alice.call, first to close: server, closed by: FIN}"
 _OTHERS = {
     "expect": "expect: {connection: alice.call, server: ESTABLISHED}",
     "wait": "wait: 2s",
     "note": "note: the queue is full now",
     "parallel": "parallel: [alice: close call, web: close conn]",
     "repeat": "{repeat: 3, steps: [alice: send call x]}",
+    "cut": "cut: alice web for 2s",
+    "heal": "heal: all",
+    "link": "link: alice delay=50ms loss=2%",
     "pause": "pause: web",
     "resume": "resume: web",
     "kill": "kill: web.run",
@@ -32,6 +36,8 @@ def others() -> Iterator[str]:
     for key, example in _OTHERS.items():
         doc = STEP_FIELDS[key].doc
         yield from (_row(example, doc),) if len(example) < _ROOM else (f"  {example}", _row("", doc))
+        if key == "expect":
+            yield from (f"  {_PAST}", _row("", "What has happened; `client: SYN_SENT -> ESTABLISHED` too."))
 
 
 def verb(name: str) -> Iterator[str]:

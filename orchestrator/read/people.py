@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from orchestrator.read.build import Draft, Joined
 from orchestrator.read.findings import Findings, shown
+from orchestrator.read.impairments import Ends
 from orchestrator.read.values import NAME
 from orchestrator.read.words import Word
 
@@ -50,6 +51,10 @@ class People:
         """Whether the lab file gives it a program."""
         raise NotImplementedError
 
+    def ends(self) -> Ends:
+        """Who can be cut off, or whose links be set."""
+        raise NotImplementedError
+
     def _no_host(self, word: Word, findings: Findings, others: tuple[str, ...]) -> None:
         raise NotImplementedError
 
@@ -61,6 +66,15 @@ class Written(People):
         self._names = draft.names
         self._members = draft.members
         self._written = draft.written_names
+        self._networks = draft.written_networks
+        self._ends: Ends | None = None
+
+    def ends(self) -> Ends:
+        if self._ends is None:
+            members = {one.name: one for one in self._names.values()}.values()
+            names = [name for one in members for name in one.names()]
+            self._ends = Ends(names, [one.name for one in members if one.times > 1], [*self._networks])
+        return self._ends
 
     def running_name(self, name: str) -> str | None:
         found = self._names.get(name.lower())
@@ -83,9 +97,15 @@ class Written(People):
 class Residents(People):
     """The hosts and routers of a lab that runs. `programs`: those of them that have a `run:`."""
 
-    def __init__(self, names: Iterable[str], programs: Iterable[str] = ()) -> None:
+    def __init__(
+        self, names: Iterable[str], programs: Iterable[str] = (), networks: Iterable[str] = ()
+    ) -> None:
         self._names = {name.lower(): name for name in names}
         self._programs = frozenset(programs)
+        self._ends = Ends([*self._names.values()], _groups(self._names.values()), [*networks])
+
+    def ends(self) -> Ends:
+        return self._ends
 
     def running_name(self, name: str) -> str | None:
         return self._names.get(name.lower())
@@ -96,6 +116,12 @@ class Residents(People):
     def _no_host(self, word: Word, findings: Findings, others: tuple[str, ...]) -> None:
         hint = findings.meant(word.text, [*others, *self._names.values()])
         findings.add(word, f"there is no host {shown(word.text)}", hint)
+
+
+def _groups(names: Iterable[str]) -> list[str]:
+    """What stands for bob-1, bob-2 …"""
+    found = (name.rpartition("-") for name in names)
+    return list(dict.fromkeys(group for group, _, number in found if group and number.isdigit()))
 
 
 def _numbered(one: Joined, text: str) -> str:

@@ -87,6 +87,39 @@ Words may be alternatives, `FIN_WAIT2|TIME_WAIT`; `none` means no row, or no val
 comparisons, `'>=2'`, `'!=0'` (YAML wants the quotes), durations have a tolerance: `2s +-50ms`. A verdict is
 pass, fail, or unknown where it could not be observed. With neither `within` nor `for` it is `within: 1s`,
 or what the scenario's own `within` says.
+
+### What has happened
+`client` and `server` with an arrow, `first to close`, `closed by`, `retransmits` and `after` are judged on the
+timeline: the calls, packets and state changes of both ends, on one clock. So they tell also what no look at a
+table can catch, and what was over before the step was reached.
+
+```yaml
+- expect: {connection: alice.call, client: SYN_SENT -> ESTABLISHED -> FIN_WAIT1 -> FIN_WAIT2 -> TIME_WAIT}
+- expect: {connection: alice.call, first to close: server, closed by: FIN}
+- expect: {connection: alice.call, retransmits: ">=2", within: 5s}
+- expect: {connection: web.conn, first to close: server, after: ask 2s +-50ms}
+- expect: {connection: web.conn, client: FIN_WAIT1 -> FIN_WAIT2, after: {step: alice.ask, at: "<10ms"}}
+```
+- **A sequence** names states that the end was in directly one after the other, from the first that it names on.
+  There may have been others before it and after it; between two of them none may be left out. `A|B` is either.
+  `CLOSE` is the end of it: reset, given up, or TIME_WAIT over. A sequence that TCP cannot make is a mistake
+  in the file.
+- **`first to close`** is the end that sent its FIN or RST before it had received the other's; with both sent
+  before either came in, the one that sent it earlier, or unknown where the clocks do not tell. **`closed by`**
+  is what that was; `timeout`, where an end gave the connection up with nothing received from the other.
+- **`retransmits`** counts what both ends have sent again so far (`client.retransmits` is the column of the
+  client's row: how often the segment that is due now was).
+- **`after: STEP DURATION`** is the time from wire to wire: from the moment the last byte (of `close`,
+  `shutdown`, `reset` the FIN or RST) of that step left its host to the moment of what the expectation is about:
+  the last state of a sequence (or the one state) begins, the first FIN or RST leaves, so many retransmissions
+  were made. What puts nothing on the wire (`accept`, `recv`) counts from when it returned, `connect` from when its
+  end was ESTABLISHED; of a step in `repeat` the last time counts. Where neither `within` nor `for` is given it is
+  waited for that much longer.
+- **`for`** on states is judged on the timeline where that knows them all the while; else, and for all other
+  fields, on looks at most 20 ms apart. The evidence says which.
+
+Where records were lost, nobody watched, two sources contradict each other, or a time is known less well than the
+tolerance, the verdict is unknown.
 """
 
 
@@ -117,9 +150,9 @@ def _scenarios() -> Iterator[str]:
     yield "\n".join(("\n## Expectations", *_rows(SUBJECT_FIELDS), "\nand what is to be seen of it:\n"))
     ends = ("client.", "server.")
     fields = {name: field for name, field in CHECK_FIELDS.items() if not name.startswith(ends)}
-    times = {name: field for name, field in EXPECT.fields.items() if name in ("within", "for")}
+    times = {name: field for name, field in EXPECT.fields.items() if name in ("within", "for", "after")}
     yield "\n".join(("", *_rows({**fields, **times}), ""))
-    yield f"\n{_later(EXPECT)}\n\nOf each end, as `client.…` and `server.…`, what `lab conns --json` has: "
+    yield "\nOf each end, as `client.…` and `server.…`, what `lab conns --json` has: "
     yield f"{', '.join(f'`{name}`' for name in END_FIELDS)} (of `holders` their number).\n"
     yield _EXPECTATIONS
 

@@ -152,9 +152,11 @@ END_FIELDS = (
 )
 CHECK_FIELDS = {
     "client": _text(
-        "The state of the client's end: `ESTABLISHED`, `FIN_WAIT2|TIME_WAIT`, `none`.", "ESTABLISHED"
+        "The state of the client's end: `ESTABLISHED`, `FIN_WAIT2|TIME_WAIT`, `none`; or those that it has "
+        "been in: `SYN_SENT -> ESTABLISHED`.",
+        "ESTABLISHED",
     ),
-    "server": _text("The state of the server's end; `none`: it has no row.", "ESTABLISHED"),
+    "server": _text("The same of the server's end; `none`: it has no row.", "ESTABLISHED"),
     **{
         f"{end}.{field}": _text(f"`{field}` of that end, as in `lab conns --json`.", "0")
         for end in ("client", "server")
@@ -164,6 +166,11 @@ CHECK_FIELDS = {
     "accepted": _text("Of a connection: `false` while it waits in the accept queue.", "true"),
     "roles_by": _text("How it is known which end is the client.", "listener"),
     "via": _text("The router that translated it.", "edge"),
+    "first to close": _text(
+        "Which end sent FIN or RST first, as far as is known by then; `none`: neither.", "server"
+    ),
+    "closed by": _text("What ended it: `FIN`, `RST`, `timeout` (an end gave up); `none`: nothing.", "FIN"),
+    "retransmits": _text("How often both ends together sent a segment again.", "'>=2'"),
     "count": _text("How many rows (of a log: lines) there are of which all else holds.", "'>=2'"),
     "state": _text("Of a listener: `LISTEN` or `none`.", "LISTEN"),
     "queue": _text("Of a listener: how many wait for accept.", "3"),
@@ -184,6 +191,14 @@ CHECK_FIELDS = {
     "duration": _text("Of a step: how long it took, `2s +-50ms`.", "2s +-50ms"),
     "running": _text("Of a step: whether it has not ended yet.", "true"),
 }
+AFTER = Record(
+    what="`after`",
+    example="{step: ask, at: 2s +-50ms}",
+    fields={
+        "step": Field(doc="The step.", kind=replace(TEXT, example="alice.ask"), required=True),
+        "at": Field(doc="How long after it.", kind=replace(TEXT, example="2s +-50ms"), required=True),
+    },
+)
 EXPECT = Record(
     what="an expectation",
     example="{connection: alice.call, client: ESTABLISHED}",
@@ -192,10 +207,10 @@ EXPECT = Record(
         **CHECK_FIELDS,
         "within": _text("Until when it must have been so once; 1 s unless given.", "1s"),
         "for": _text("How long it must be so, from now on without a break.", "200ms"),
-        "first to close": Field(doc="Which end sent FIN or RST first.", later=True),
-        "closed by": Field(doc="`FIN`, `RST` or `timeout`.", later=True),
-        "retransmits": Field(doc="How often a segment was sent again.", later=True),
-        "after": Field(doc="How long after which step.", later=True),
+        "after": Field(
+            doc="How long after what a step sent that came: `STEP DURATION`.",
+            kind=Either(options=(replace(TEXT, example="ask 2s +-50ms"), AFTER), example="ask 2s +-50ms"),
+        ),
     },
     some=tuple(SUBJECT_FIELDS),
     without="what it is about",
@@ -220,9 +235,20 @@ STEP_FIELDS: dict[str, Field] = {
     "resume": _text(f"{_HOST_OR_PROGRAM}: go on.", "web"),
     "kill": _text(f"{_HOST_OR_PROGRAM}. A host is gone as if its power was cut.", "web.run"),
     "signal": _text("Of `kill` of a program: `TERM`; `KILL` unless given.", "TERM"),
-    "cut": Field(doc="Cut a link.", later=True),
-    "heal": Field(doc="Take back cuts and impairments.", later=True),
-    "link": Field(doc="Impair a link.", later=True),
+    "cut": _text(
+        "Between two hosts or networks nothing passes from now on: `alice web`. With `for 2s` it ends by "
+        "itself; `one-way`: only what the first sends; `port=80`; `kind=syn`, `syn-ack`, `ack`, `data`, "
+        "`fin`, `rst`, `new`, `established`; `packets=1`: so many and no more; `reject=rst` or "
+        "`icmp`: it is answered.",
+        "alice web for 2s",
+    ),
+    "heal": _text("Take back what the scenario has cut and set: `all`, or the cuts of `alice web`.", "all"),
+    "link": _text(
+        "What a host sends on its links (`alice`), on one (`alice:office`), or all on a network "
+        "(`office`): `delay=50ms`, `jitter=5ms`, `loss=2%`, `duplicate`, `reorder`, `corrupt`, "
+        "`rate=10mbit`; `clear`; `down`, `up`, `flap down=1s up=2s`. With `for 2s` it ends by itself.",
+        "alice delay=50ms loss=2%",
+    ),
 }
 STEP: Record = Record(
     what="a step",

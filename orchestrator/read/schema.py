@@ -115,6 +115,36 @@ SYSCTL = Text(
     "the others are the computer's",
 )
 
+DURATION = Text(
+    what="duration",
+    pattern=r"[0-9]{1,9}(?:\.[0-9]{1,9})? ?(?:us|µs|ms|s|m|min|h)",
+    example="5ms",
+    hint="write it as `200ms` or `2s`",
+)
+PART = Text(
+    what="part of the packets",
+    pattern=r"[0-9]{1,3}(?:\.[0-9]{1,9})? ?%?",
+    example="2%",
+    hint="write it as `2%`",
+    real=(-1e-9, 1.000001),
+)
+RATE = Text(
+    what="rate",
+    pattern=r"[0-9]{1,9}(?:\.[0-9]{1,9})? ?[kKmMgG]?(?:bit|bit/s|bps|B/s)",
+    example="10mbit",
+    hint="write it as `10mbit` or `1MB/s`",
+)
+CUT = Text(what="cut", pattern=r"[^\x00]*", example="alice web port=80")
+LINE = {
+    "delay": Field(doc="How long each packet takes, one way.", kind=DURATION),
+    "jitter": Field(doc="By how much the delay varies, to both sides; order is kept.", kind=DURATION),
+    "loss": Field(doc="Which part of the segments is lost.", kind=PART),
+    "duplicate": Field(doc="Which part comes twice.", kind=PART),
+    "reorder": Field(doc="Which part is not delayed, and so overtakes others.", kind=PART),
+    "corrupt": Field(doc="Of which part a bit is changed.", kind=PART),
+    "rate": Field(doc="How much each sender gets through in a second.", kind=RATE),
+}
+
 ATTACHMENTS = Either(
     options=(
         ListOf(item=NETWORK_NAME, example="[dc]", least=1),
@@ -145,6 +175,13 @@ RESOURCES = Record(
     },
 )
 
+LINKS = MapOf(
+    key=NETWORK_NAME,
+    value=Record(what="a link", example="{delay: 20ms}", fields=LINE),
+    example="{office: {delay: 20ms}}",
+)
+_LINKS_DOC = "What its links are like: what it sends on each network is held, lost and so on."
+
 NETWORK = Record(
     what="a network",
     example="{subnet: 10.20.1.0/24}",
@@ -159,12 +196,7 @@ NETWORK = Record(
         "internet": Field(
             doc="`true`: its hosts reach the internet. Asked about once for each file and content.", kind=FLAG
         ),
-        "delay": Field(doc="How long each packet takes.", later=True),
-        "jitter": Field(doc="By how much the delay varies.", later=True),
-        "loss": Field(doc="Which part of the packets is lost.", later=True),
-        "rate": Field(doc="How much passes in a second.", later=True),
-        "duplicate": Field(doc="Which part of the packets comes twice.", later=True),
-        "reorder": Field(doc="Which part of the packets is overtaken.", later=True),
+        **LINE,
         "fabric": Field(doc="What joins the network across machines.", later=True),
     },
 )
@@ -183,6 +215,7 @@ ROUTER = Record(
             "and nothing behind the router is reached from there.",
             kind=NETWORK_NAME,
         ),
+        "links": Field(doc=_LINKS_DOC, kind=LINKS),
     },
 )
 
@@ -241,6 +274,7 @@ HOST = Record(
             doc="Files in it that `lab logs` shows.",
             kind=ListOf(item=PATH_IN_HOST, example="[/var/log/nginx/error.log]"),
         ),
+        "links": Field(doc=_LINKS_DOC, kind=LINKS),
         "resources": Field(
             doc="Its limits. The engine namespaces does not enforce them, and says so.", kind=RESOURCES
         ),
@@ -275,6 +309,11 @@ LAB = Record(
             doc="The hosts, by name. The name resolves inside the lab.",
             kind=MapOf(key=NAME, value=HOST, example="{alice: {role: client, networks: [office]}}", least=1),
             required=True,
+        ),
+        "cuts": Field(
+            doc="Between whom nothing passes, as long as the lab is there: `alice web port=80`, in the words "
+            "of the step `cut`.",
+            kind=ListOf(item=CUT, example="[alice web port=80]"),
         ),
         "machines": Field(doc="The computers that the hosts are spread over.", later=True),
         "place": Field(doc="Which host is on which machine.", later=True),

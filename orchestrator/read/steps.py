@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.model.steps import (
+    Cut,
+    Heal,
     Kill,
+    Link,
     Note,
     Parallel,
     Pause,
@@ -15,7 +18,7 @@ from orchestrator.model.steps import (
     Step,
     Wait,
 )
-from orchestrator.read import values
+from orchestrator.read import impairments, values
 from orchestrator.read.build import Draft, text_of
 from orchestrator.read.calls import CallReader
 from orchestrator.read.expects import ExpectReader
@@ -159,6 +162,9 @@ class StepReader:
             "pause": self._pause,
             "resume": self._resume,
             "kill": self._kill,
+            "cut": self._impair,
+            "link": self._impair,
+            "heal": self._heal,
         }[key.text]
         return read(node, value, at)
 
@@ -318,6 +324,37 @@ class StepReader:
             return None
         text = self._written(node)
         return Kill(line=at.line, column=at.column, text=text, host=whom[0], program=whom[1], signal=signal)
+
+    def _impair(self, node: Mapping, value: Node, at: At) -> Step | None:
+        words = self.reading.words(value) if isinstance(value, Scalar) else None
+        if words is None or not isinstance(value, Scalar):
+            return None
+        kind = node.entries[0][0].text
+        if not words:
+            form = impairments.CUT_FORM if kind == "cut" else impairments.LINK_FORM
+            self.findings.add(value, f"`{kind}` of nothing", form)
+            return None
+        where = {"line": at.line, "column": at.column, "text": self._written(node)}
+        told = words, self.people.ends(), self.findings, self.reading.shown(value.text)
+        if kind == "cut":
+            cut = impairments.cut(*told)
+            return None if cut is None else Cut(**where, spec=cut)  # type: ignore[arg-type]
+        link = impairments.link(*told)
+        return None if link is None else Link(**where, spec=link)  # type: ignore[arg-type]
+
+    def _heal(self, node: Mapping, value: Node, at: At) -> Step | None:
+        words = self.reading.words(value) if isinstance(value, Scalar) else None
+        if words is None:
+            return None
+        if not words or len(words) > 2:
+            self.findings.add(value, "`heal` of what", "write it as `heal: all` or `heal: alice web`")
+            return None
+        every = len(words) == 1 and words[0].text == "all"
+        named = [None] if every else [self.people.ends().known(word, self.findings) for word in words]
+        if not every and None in named:
+            return None
+        one, other = (*named, None)[:2]
+        return Heal(line=at.line, column=at.column, text=self._written(node), one=one, other=other)
 
     def _signal(self, word: Word, whom: tuple[str, str | None]) -> str | None:
         if whom[1] is None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from orchestrator.model.events import History, Timeline
 from orchestrator.model.rows import Connection, Listener, Taken
 
 
@@ -32,6 +33,35 @@ def listeners(
 ) -> str:
     """The same with `"listeners"` for `--listeners`."""
     return _document({**_head(lab, engine, taken, not_observed), "listeners": rows})
+
+
+def history(*, lab: str, engine: str, timeline: Timeline) -> str:
+    """`{"lab", "engine", "began", "length", "connections", "events", "losses"}`: of each connection its ends
+    with their states over time and who closed it; events as the contract has them."""
+    recording = timeline.recording
+    return _document(
+        {
+            "lab": lab,
+            "engine": engine,
+            "began": recording.began,
+            "length": recording.length,
+            "connections": [_history(one) for one in timeline.histories],
+            "events": [one.document() for one in timeline.events],
+            "losses": timeline.losses,
+        }
+    )
+
+
+def _history(one: History) -> dict[str, object]:
+    return {
+        "id": one.id,
+        "began": one.began,
+        "ended": one.ended,
+        "client": one.client,
+        "server": one.server,
+        "closing": one.closing,
+        "doubts": one.doubts,
+    }
 
 
 def _head(

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import msgspec
 
+from orchestrator.errors import ObservationError
 from orchestrator.model.runs import RunRecord, ScenarioRecord
 from orchestrator.report.harmless import harmless
 from orchestrator.report.json import ascii_only
@@ -19,8 +20,11 @@ def json_of(record: RunRecord) -> str:
 
 
 def read_json(document: bytes) -> RunRecord:
-    """The run of a document. Raises msgspec.ValidationError or DecodeError."""
-    return msgspec.json.decode(document, type=RunRecord)
+    """The run of a document. Raises ObservationError for what is none."""
+    try:
+        return msgspec.json.decode(document, type=RunRecord)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ObservationError(f"this is no run: {error}") from error
 
 
 def junit_of(record: RunRecord) -> str:

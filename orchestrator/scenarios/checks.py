@@ -26,7 +26,7 @@ from orchestrator.model.steps import (
     Matches,
     Number,
 )
-from orchestrator.scenarios import rows
+from orchestrator.scenarios import happened, rows
 from orchestrator.scenarios.compare import Value, compare, found, unknown
 from orchestrator.scenarios.observation import (
     Judgement,
@@ -50,7 +50,9 @@ class _Checked(NamedTuple):
 
 
 def judge(expectation: Expectation, seen: Observation) -> Judgement:
-    """The verdict of this one look."""
+    """The verdict of this one look, and of what has happened until then."""
+    if expectation.happened:
+        return _with_the_past(expectation, seen)
     subject = expectation.subject
     if isinstance(subject, CounterOf):
         return _judged(expectation, _counter(subject, seen))
@@ -68,7 +70,24 @@ def judge(expectation: Expectation, seen: Observation) -> Judgement:
 
 def expected(expectation: Expectation) -> str:
     """What must be so, on one line."""
-    return ", ".join(f"{check.field} {check.text}" for check in expectation.checks)
+    after = [] if expectation.after is None else [f"after {expectation.after.text}"]
+    return ", ".join([*(f"{check.field} {check.text}" for check in expectation.checks), *after])
+
+
+def _with_the_past(expectation: Expectation, seen: Observation) -> Judgement:
+    """What happened, and what this look shows beside it. What is counted is counted there."""
+    now = expectation.seen
+    past = happened.judge(expectation, seen)
+    if not now or any(check.field == COUNT for check in now):
+        return past
+    look = judge(msgspec.structs.replace(expectation, checks=now), seen)
+    return Judgement(
+        verdict=worst((past.verdict, look.verdict)),
+        expected=expected(expectation),
+        observed=f"{past.observed}, {look.observed}",
+        evidence=(*past.evidence, *look.evidence)[:MOST_EVIDENCE],
+        why=(past.why or look.why) if "fail" not in (past.verdict, look.verdict) else "",
+    )
 
 
 def _judged(expectation: Expectation, field: Field, evidence: Sequence[str] = ()) -> Judgement:
@@ -219,7 +238,10 @@ def _connection(expectation: Expectation, name: tuple[str, str], seen: Observati
     if one is None:
         return _not_seen(expectation, f"{'.'.join(name)} was not opened")
     why = rows.why_not_missing(seen, (name[0],), one)
-    return _rows(expectation, rows.of_descriptor(name[0], one, seen), seen, why)
+    mine = rows.of_descriptor(name[0], one, seen)
+    if not mine and not why and rows.goes_outside(one, seen):
+        return _judged(expectation, lambda check: rows.outside_field(check.field), ("no row",))
+    return _rows(expectation, mine, seen, why)
 
 
 def _listener(expectation: Expectation, name: tuple[str, str], seen: Observation) -> Judgement:

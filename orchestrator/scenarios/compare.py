@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.model.runs import Verdict
-from orchestrator.model.steps import Contains, Flag, Matches, Number, Test, Words
+from orchestrator.model.steps import Contains, Flag, Matches, Number, Sequence, Test, Words
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +55,8 @@ def shown(value: Any) -> str:
 
 
 def compare(test: Test, seen: Value) -> Verdict:
-    """The verdict on one field."""
+    """The verdict on one field. What is over time (a Sequence) is no field: sequences.py has it."""
+    assert not isinstance(test, Sequence)
     if seen.why:
         return "unknown"
     if isinstance(test, Number):

@@ -6,12 +6,13 @@ granted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from orchestrator.model.events import Timeline
 from orchestrator.model.rows import Connection, Listener
 from orchestrator.model.runs import Verdict
 
@@ -65,6 +66,17 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = True
 
 
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What has happened until `until` (seconds of the recording): of that nothing is still under way.
+    `began`: when the recording did, on the clock of looks. `stalled`: how long the observer was not running
+    at a stretch between two moments of that clock."""
+
+    timeline: Timeline
+    until: float
+    began: float
+    stalled: Callable[[float, float], float] = lambda _began, _ended: 0.0
+
+
 class Ends:
     """Rows by what a descriptor knows of itself, so that a thousand descriptors are found among a thousand
     rows."""
@@ -95,29 +107,44 @@ class Ends:
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One look. `not_observed`: hosts whose tables could not be read; `translating`: a router masquerades, so
-    an end may be listed under another address."""
+    an end may be listed under another address; `addresses`: all of the lab's hosts. `recorded` None,
+    `not_recorded` says why: the past is not known."""
 
     connections: tuple[Connection, ...] = ()
     listeners: tuple[Listener, ...] = ()
     not_observed: frozenset[str] = frozenset()
     translating: bool = False
+    addresses: frozenset[str] = frozenset()
     descriptors: Mapping[Name, Descriptor] = {}
     counters: Mapping[Name, int] = {}  # differences since the scenario began
     steps: Mapping[Name, StepResult] = {}
     received: Mapping[Name, Received] = {}
     logs: Mapping[str, Log] = {}
+    recorded: Recorded | None = None
+    not_recorded: str = "nothing was recorded"
 
     @cached_property
     def ends(self) -> Ends:
         """The rows, to be asked for those of a descriptor."""
         return Ends(self.connections)
 
+    @cached_property
+    def claimed(self) -> Mapping[tuple[str, str], frozenset[int]]:
+        """By host and row: the sockets (inodes) whose row it was seen to be."""
+        found: dict[tuple[str, str], frozenset[int]] = {}
+        for (host, _), one in self.descriptors.items():
+            if one.connection is not None and one.inode is not None:
+                key = (host, one.connection)
+                found[key] = found.get(key, frozenset()) | {one.inode}
+        return found
+
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """What is made of an expectation. `evidence`: rows and lines that show it; `why`: of an unknown.
 
     `still`: what nothing can bring back once it is over. Two looks that have it in common say what was so
-    between them.
+    between them. `since`: when it became so, by the timeline, on the clock of looks and known to
+    `since_error` to both sides.
     """
 
     verdict: Verdict
@@ -126,3 +153,5 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
     why: str = ""
     still: tuple[object, ...] = ()
+    since: float | None = None
+    since_error: float = 0.0

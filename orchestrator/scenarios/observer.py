@@ -55,6 +55,8 @@ class Observer:
         self._ledger, self._logs, self._recorder = ledger, logs, recorder
         self._lock = threading.Lock()
         self._translating = any(host.nat for host in plan.hosts)
+        interfaces = [one for host in plan.hosts for one in host.interfaces]
+        self._addresses = frozenset(a for one in interfaces for a in (one.address, one.address6) if a)
         self._before: Joined | None = None
         self._before_at = 0.0
         self._base: dict[str, Mapping[str, int]] = {}
@@ -107,8 +109,10 @@ class Observer:
             listeners=joined.listeners,
             not_observed=frozenset(seen.not_observed),
             translating=self._translating,
+            addresses=self._addresses,
+            descriptors=self._ledger.descriptors(),
         )
-        for name, one in self._ledger.descriptors().items():
+        for name, one in found.descriptors.items():
             its = rows.of_descriptor(name[0], one, found)
             if len(its) == 1:
                 self._ledger.seen_in(name, its[0].id)

@@ -13,11 +13,16 @@ from typing import Any, Protocol, assert_never
 import msgspec
 
 from orchestrator.errors import AgentGone, LabError
+from orchestrator.model.plan import Plan
 from orchestrator.model.runs import ExpectationRecord, Part, StepRecord
 from orchestrator.model.steps import (
     Call,
+    Cut,
     Expectation,
+    Heal,
+    Impair,
     Kill,
+    Link,
     Note,
     Parallel,
     Pause,
@@ -30,15 +35,16 @@ from orchestrator.model.steps import (
     Wait,
 )
 from orchestrator.requests import Requests
-from orchestrator.scenarios import checks, rows, timing
+from orchestrator.scenarios import checks, impairing, rows
 from orchestrator.scenarios.calls import Calls, StepFailed, UnderWay, why_bad
+from orchestrator.scenarios.expecting import Expecting
 from orchestrator.scenarios.heartbeat import Heartbeat
 from orchestrator.scenarios.ledger import Ledger
-from orchestrator.scenarios.observation import Judgement, Observation, StepResult
-from orchestrator.scenarios.observer import PAUSE, Observer
+from orchestrator.scenarios.observation import Judgement, StepResult
+from orchestrator.scenarios.observer import Observer
+from orchestrator.scenarios.past import Past
 from orchestrator.scenarios.programs import Program, numbered
 from orchestrator.scenarios.recorder import Recorder
-from orchestrator.scenarios.timing import Look
 
 MOST_CALLS = 10  # calls of one step that are recorded one by one
 RUN_PROGRAM = "run"  # what a host's `run:` is called
@@ -59,6 +65,7 @@ class Stage:
     look is taken for the rows that changed, which takes its time."""
 
     requests: Requests
+    plan: Plan
     resolve: Resolve
     ledger: Ledger
     observer: Observer
@@ -73,7 +80,7 @@ class Performer:
     """Performs the steps of one scenario."""
 
     def __init__(self, stage: Stage) -> None:
-        self._requests, self._ledger = stage.requests, stage.ledger
+        self._requests, self._ledger, self._plan = stage.requests, stage.ledger, stage.plan
         self._observer, self._heartbeat = stage.observer, stage.heartbeat
         self._recorder = stage.recorder
         self.stop = threading.Event()  # nothing new is begun, what waits ends
@@ -127,6 +134,8 @@ class Performer:
                     self.perform(step.steps, self._part)
             case Pause() | Resume() | Kill():
                 self._intervene(step)
+            case Cut() | Link() | Heal():
+                self._impair(step)
             case Expectation():
                 self._expect(step)
             case _:
@@ -336,6 +345,14 @@ class Performer:
         duration = time.monotonic() - began
         self._record(step, StepRecord(**self._about(step, began), duration=duration))
 
+    def _impair(self, step: Impair) -> None:
+        began = time.monotonic()
+        came = impairing.impair(self._requests, self._plan, step)
+        self._recorder.intervened("", type(step).__name__.lower(), step.text, began)
+        duration = time.monotonic() - began
+        about = self._about(step, began)
+        self._record(step, StepRecord(**about, duration=duration, verdict=came.verdict, why=came.why))
+
     def _signal(self, host: str, program: str | None, signal: str, op: str) -> None:
         """A signal to a program of the host; without one, the daemon's operation on the host itself."""
         if program is None:
@@ -355,27 +372,9 @@ class Performer:
 
     def _expect(self, step: Expectation) -> None:
         began = time.monotonic()
-
-        def judge(seen: Observation) -> Judgement:
-            return checks.judge(step, seen)
-
-        looks = self._looks(step)
-        if step.lasting is None:
-            judgement = timing.within(judge, looks, began, step.within)
-        else:
-            judgement = timing.lasting(judge, looks, began, step.lasting)
-        if self.stop.is_set() and judgement.verdict == "unknown":
-            judgement = msgspec.structs.replace(judgement, why="ended before it was known")
-        self._judged(step, self._part, judgement, began)
-
-    def _looks(self, step: Expectation) -> Iterator[Look[Observation]]:
-        """One look after the other, until the run is ended; each knows of all that has ended before it."""
-        while True:
-            self._take_ended()
-            yield self._observer.look(step)
-            if self.stop.is_set():
-                return
-            time.sleep(PAUSE)
+        past = Past(step, self._recorder, self._began, self._heartbeat.stalled)
+        expecting = Expecting(step, self._observer, past, self._take_ended, self.stop)
+        self._judged(step, self._part, expecting.judged(), began)
 
     def _judged(self, step: Expectation, part: Part, judgement: Judgement, began: float) -> None:
         verdict = judgement.verdict

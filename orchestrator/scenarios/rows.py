@@ -4,6 +4,7 @@ missing. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from orchestrator.model.rows import Connection, End, Listener, endpoint
@@ -12,6 +13,7 @@ from orchestrator.scenarios.compare import Value, unknown
 from orchestrator.scenarios.observation import Descriptor, Name, Observation
 
 NO_ROW = Value(value=None)
+OUTSIDE = "the other end is no host of this lab"
 MOVING = "its tables changed while they were read"
 _FOR_GOOD = frozenset(("client", "server", "accepted", "status")) | {
     f"{end}.{name}"
@@ -29,6 +31,7 @@ def is_address(host: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=1 << 14)
 def plain(address: str) -> str:
     """As rows have it: v4-mapped addresses as IPv4, no scope."""
     try:
@@ -41,14 +44,29 @@ def plain(address: str) -> str:
 
 
 def of_descriptor(host: str, one: Descriptor, seen: Observation) -> list[Connection]:
-    """The rows one of whose ends the descriptor is, or was."""
+    """The rows one of whose ends the descriptor is, or was. Where its addresses were used again, another
+    socket's row is not its."""
     ends = seen.ends
     if one.connection is not None and one.connection in ends.by_id:
         return [ends.by_id[one.connection]]
     if one.local is None:
         return []
+    local = (plain(one.local[0]), one.local[1])
     peer = None if one.peer is None else (plain(one.peer[0]), one.peer[1])
-    return ends.of(host, (plain(one.local[0]), one.local[1]), peer)
+    return [row for row in ends.of(host, local, peer) if _may_be_of(one, host, local, row, seen)]
+
+
+def _may_be_of(
+    one: Descriptor, host: str, local: tuple[str, int], row: Connection, seen: Observation
+) -> bool:
+    """By the inode, or by whose the row was when it had one. A row that was its and is gone does not come
+    back: an id is of one connection."""
+    ends = (row.client, row.server)
+    own = next((end for end in ends if end and (end.host, end.address, end.port) == (host, *local)), None)
+    if own is not None and own.inode and one.inode is not None:
+        return own.inode == one.inode
+    others = seen.claimed.get((host, row.id), frozenset())
+    return one.connection is None and (one.inode is None or not others or one.inode in others)
 
 
 def between(subject: Between, seen: Observation) -> list[Connection]:
@@ -114,6 +132,19 @@ def connection_field(row: Connection | None, field: str, seen: Observation) -> V
     return Value(value=getattr(row, field), doubt=doubt)
 
 
+def goes_outside(one: Descriptor, seen: Observation) -> bool:
+    """Whether what a descriptor was to be connected to is an address that no host of the lab has."""
+    if one.peer is None or not seen.addresses:
+        return False
+    address = plain(one.peer[0])
+    return is_address(address) and address not in seen.addresses and not ip_address(address).is_loopback
+
+
+def outside_field(field: str) -> Value:
+    """Of a connection to outside that has no row here (any more): what is there cannot be seen."""
+    return unknown(OUTSIDE) if field == "accepted" or field.partition(".")[0] == "server" else NO_ROW
+
+
 def still(row: Connection | Listener | None, fields: Iterable[str]) -> tuple[object, ...]:
     """What these fields are, if a connection that has left them never comes back to them; else nothing.
 
@@ -144,7 +175,7 @@ def _missing_end(row: Connection, seen: Observation) -> Value:
     """An end without a row: none, unless it could not have been seen."""
     other = row.client or row.server
     if row.status == "external" or other is None or other.peer_host is None:
-        return unknown(row.reason or "the other end is no host of this lab")
+        return unknown(row.reason or OUTSIDE)
     if other.peer_host in seen.not_observed:
         return unknown(f"{other.peer_host} was not observed")
     if seen.translating and not row.via and any(_may_be_other(row, one) for one in seen.connections):

@@ -11,15 +11,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from orchestrator.errors import LabError
+import msgspec
+
+from orchestrator.errors import DaemonError, DaemonGone, LabError
 from orchestrator.join.timeline import timeline
 from orchestrator.model.events import Event
+from orchestrator.model.impairments import Impaired
 from orchestrator.model.plan import Plan
 from orchestrator.model.recording import Recording
 from orchestrator.model.runs import ExpectationRecord, Part, ScenarioRecord, StepRecord, Verdict, worst
 from orchestrator.model.steps import CounterOf, Expectation, LogOf, Parallel, Repeat, Scenario, Step
 from orchestrator.requests import Requests
-from orchestrator.scenarios import perform
+from orchestrator.scenarios import impairing, perform
 from orchestrator.scenarios.calls import GRACE, StepFailed
 from orchestrator.scenarios.heartbeat import Heartbeat
 from orchestrator.scenarios.ledger import Ledger
@@ -67,7 +70,10 @@ def run_scenario(
     records of steps. Raises LabError where the lab cannot even be reached; what fails later is in the record.
     """
     logs, counters = hosts_of(scenario, LogOf), hosts_of(scenario, CounterOf)
-    with staged(open_channel, plan, audience, began, watch=watch, logs=logs, counters=counters) as stage:
+    about = mentioned(scenario, plan)
+    with staged(
+        open_channel, plan, audience, began, watch=watch, logs=logs, counters=counters, about=about
+    ) as stage:
         return _Performance(stage, scenario, audience).run()
 
 
@@ -81,14 +87,15 @@ def staged(
     watch: bool,
     logs: Iterable[str],
     counters: Iterable[str],
+    about: Iterable[str] = (),
 ) -> Iterator[Stage]:
     """All that steps are performed with, on channels of their own, as long as the block lasts. `logs`,
-    `counters`: hosts that there are expectations on."""
+    `counters`: hosts that there are expectations on; `about`: those that are watched before others."""
     requests = Requests(open_channel())
     try:
         with (
             contextlib.closing(open_channel()) as channel,
-            Recorder(open_channel, plan, began) as recorder,
+            Recorder(open_channel, plan, began, about) as recorder,
             Heartbeat() as heartbeat,
         ):
             ledger = Ledger()
@@ -99,6 +106,7 @@ def staged(
                 observer.changed()
             yield Stage(
                 requests=requests,
+                plan=plan,
                 resolve=Resolver(plan),
                 ledger=ledger,
                 observer=observer,
@@ -131,6 +139,7 @@ class _Performance:
         self._began = time.monotonic()
         self._performer = Performer(stage)
         self._problem = ""
+        self._doubt = ""  # why nothing could be known, whatever was done
         self._why = ""
         self._interrupted: BaseException | None = None
         self._recording: Recording | None = None
@@ -156,6 +165,12 @@ class _Performance:
         """Setup and steps, up to what fails; what was left running may be why."""
         left: list[tuple[Part, Step]] = [("setup", step) for step in self._scenario.setup]
         left += [("steps", step) for step in self._scenario.steps]
+        self._guarded(self._look_at_links, "what the file declares of links and cuts")
+        if self._doubt or self._problem:
+            self._why = self._why or self._doubt
+            for part, step in left:
+                self._performer.not_reached((step,), part, f"not reached: {self._doubt or self._problem}")
+            return
         for at, (part, step) in enumerate(left):
             if not self._attempt((step,), part):
                 why = f"not reached: {self._why or self._problem}"
@@ -168,9 +183,34 @@ class _Performance:
         """Each step of it, whatever came of the one before; then all that was opened is closed."""
         for step in self._scenario.cleanup:
             self._attempt((step,), "cleanup")
+        self._gather()
         self._recording = self._stage.recorder.recording()  # before all is closed: that is not the scenario's
         problem = release(self._stage.requests)
         self._problem = self._problem or problem
+
+    def _look_at_links(self) -> None:
+        """What is impaired already belongs into the record; and a lab that is not as its file says is not the
+        one that the scenario is about."""
+        plan = self._stage.plan
+        try:
+            seen = self._stage.requests.call("impairments")
+        except DaemonGone:
+            raise
+        except DaemonError as error:
+            if plan.impaired != Impaired():
+                self._doubt = f"what the file declares of links cannot be made here: {error.message}"
+            return
+        self._stage.recorder.found_impaired(seen)
+        if plan.impaired != Impaired():
+            self._doubt = impairing.not_in_force(seen, plan)
+
+    def _gather(self) -> None:
+        """What was impaired meanwhile, by whom ever, and what has ended by itself."""
+        asked = time.monotonic()
+        try:
+            self._stage.recorder.impaired(self._stage.requests.call("impairments"), asked)
+        except LabError:  # a daemon that knows of none, or is gone: the steps have said so
+            pass
 
     def _attempt(self, steps: Sequence[Step], part: Part) -> bool:
         """Perform them; False where what follows cannot be done."""
@@ -199,6 +239,8 @@ class _Performance:
         performer, scenario = self._performer, self._scenario
         verdict = verdict_of(performer.steps, performer.expectations)
         if (self._problem or self._interrupted is not None) and verdict == "pass":
+            verdict = "unknown"
+        if self._doubt:
             verdict = "unknown"
         return ScenarioRecord(
             name=scenario.name,
@@ -237,6 +279,21 @@ def hosts_of(scenario: Scenario, kind: type[CounterOf | LogOf]) -> list[str]:
     """The hosts whose counters (or logs) a scenario has expectations on."""
     steps = (*scenario.setup, *scenario.steps, *scenario.cleanup)
     return [one.subject.host for one in expectations(steps) if isinstance(one.subject, kind)]
+
+
+def mentioned(scenario: Scenario, plan: Plan) -> list[str]:
+    """Hosts of the lab that a scenario names anywhere, and routers, which all may go through."""
+    words: set[str] = set()
+    left: list[Any] = [msgspec.to_builtins((scenario.setup, scenario.steps, scenario.cleanup))]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            words.add(one)
+        elif isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list | tuple):
+            left += one
+    return [host.name for host in plan.hosts if host.kind == "router" or host.name in words]
 
 
 def expectations(steps: Sequence[Step]) -> Iterator[Expectation]:

@@ -66,6 +66,56 @@ def _first_pass(judgement: Judgement, look: Look[Seen], began: float, deadline: 
     return _unknown(noted, f"it became so about the deadline, {deadline - began:g} s, or after it")
 
 
+def happened(judge: Judge[Seen], looks: Iterable[Look[Seen]], began: float, seconds: float) -> Judgement:
+    """Whether it has come to be so by `began` + `seconds`, judged on what was recorded until each look.
+
+    Nothing is missed between two looks: what counts is the first that shows it, and when it was by the
+    record itself; else the one after the deadline.
+    """
+    deadline = began + seconds
+    last: Judgement | None = None
+    for look in looks:
+        last = judge(look.seen)
+        if last.verdict == "pass":
+            return _in_time(last, look, began, deadline)
+        if look.began >= deadline:
+            return last
+    return (
+        _never(last, (), began, deadline) if last is None else _unknown(last, "nobody looked at the deadline")
+    )
+
+
+def _in_time(judgement: Judgement, look: Look[Seen], began: float, deadline: float) -> Judgement:
+    """It has come; looked at after the deadline, the record says whether it had by then."""
+    if look.ended <= deadline:
+        return judgement
+    if judgement.since is None:
+        return _unknown(judgement, f"it came about the deadline, {deadline - began:g} s, or after it")
+    late = judgement.since - deadline
+    if late <= -judgement.since_error:
+        return judgement
+    noted = _noted(judgement, f"it came {max(0.0, late):.3f} s after the deadline")
+    if late > judgement.since_error:
+        return _changed(noted, "fail", "")
+    return _unknown(noted, "it came about the deadline")
+
+
+def stood(judgement: Judgement, began: float) -> Judgement:
+    """What is so by the record, and cannot have been otherwise since it came: whether it was so from `began`
+    on."""
+    if judgement.verdict != "pass":
+        return judgement
+    if judgement.since is None:
+        return _unknown(judgement, "since when it is so is not known")
+    late = judgement.since - began
+    if late <= -judgement.since_error or judgement.since <= began:
+        return _noted(judgement, "so all the while, judged on the timeline")
+    noted = _noted(judgement, f"judged on the timeline: so only after {late:.3f} s")
+    if late > judgement.since_error:
+        return _changed(noted, "fail", "")
+    return _unknown(noted, "it came to be so about the beginning")
+
+
 def _never(last: Judgement | None, known: Sequence[_Judged], began: float, deadline: float) -> Judgement:
     if last is None:
         return Judgement(verdict="unknown", expected="", observed="", why="nobody looked")

@@ -182,6 +182,7 @@ class OwnTracer:
             self._drain(thorough=True)
             with contextlib.suppress(OSError):
                 self._tracer.unwatch(part["netns"])
+            return part  # when it went, by the one clock of this computer
         elif "mark" in part:
             at = time.monotonic_ns()
             self._drain(thorough=True)

@@ -73,6 +73,26 @@ def test_what_a_test_can_do(project: Project) -> None:
     result.assert_outcomes(passed=7)
 
 
+PAST = """
+pytestmark = pytest.mark.lab("lab.yaml")
+
+def test_what_has_happened(lab):
+    lab.do("web: listen :80 as door")
+    lab.do("alice: connect web:80 as call")
+    lab.do("web: accept door as conn")
+    lab.expect(connection="alice.call", client="SYN_SENT -> ESTABLISHED", first_to_close=None, retransmits=0)
+    lab.do("web: close conn as bye")
+    lab.expect(connection="alice.call", first_to_close="server", closed_by="FIN")
+    lab.expect(connection="alice.call", client="CLOSE_WAIT", after={"step": "bye", "at": "<1s"})
+"""
+
+
+@pytest.mark.engine("namespaces", "docker")
+def test_a_test_asks_for_what_has_happened(project: Project) -> None:
+    project.tests(PAST)
+    project.run().assert_outcomes(passed=1)
+
+
 BAD = """
 pytestmark = pytest.mark.lab("lab.yaml")
 

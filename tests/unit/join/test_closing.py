@@ -142,6 +142,28 @@ def test_what_is_still_on_its_way_is_not_missing() -> None:
     assert not history(text, length=0.011).crossings[-1].missing
 
 
+def test_what_its_sender_has_given_up_is_missing_also_where_nothing_came_later() -> None:
+    text = f"""{OPENED}
+    3.000  web > alice  FA  1  1  lost
+    3.200  web > alice  FA  1  1  lost
+    """
+    assert [one.missing for one in history(text, length=3.5).crossings[3:]] == [True, False]
+    assert [one.missing for one in history(text, length=4.1).crossings[3:]] == [True, False]
+    assert [one.missing for one in history(text, length=4.3).crossings[3:]] == [True, True]
+
+
+def test_what_was_taken_apart_on_the_way_is_not_missing() -> None:
+    text = f"""{OPENED}
+    0.010  alice > web  PA  1:2897  1  lost
+    0.010  alice > web  A   1:1449  1  unsent
+    0.010  alice > web  PA  1449:2897  1  unsent
+    0.020  alice > web  PA  2897:2907  1  lost
+    0.030  alice > web  PA  2907:2917  1
+    """
+    sent = [one for one in history(text).crossings[3:] if one.sent is not None]
+    assert [one.missing for one in sent] == [False, True, False]
+
+
 def test_what_comes_to_who_is_not_watched_is_not_missing() -> None:
     one = watched("packet", "alice")
     text = f"{OPENED}\n 0.010  alice > web  PA  1:6  1  lost\n 0.210  alice > web  PA  1:6  1"

@@ -147,6 +147,15 @@ def test_watches() -> None:
     }
 
 
+def test_what_a_kernel_does_for_a_host_whose_power_was_cut_is_not_the_hosts() -> None:
+    one = started()
+    one.take({"went": "alice", "netns": ALICE, "at": 102_000_000_000})
+    for at in (101_999_999_999, 102_000_000_001):
+        one.take({"records": SLOT}, record(at, CLIENT, old=SYN_SENT, new=ESTABLISHED))
+    one.take({"mark": 1, "at": 103_000_000_000})
+    assert len(one.changes()) == 1
+
+
 def test_nothing_is_traced() -> None:
     one = Traced(0)
     one.take({"tracing": False, "why": "it may not"})

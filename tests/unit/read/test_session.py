@@ -130,7 +130,7 @@ def test_mistakes_stand_in_their_line_and_column(session: StepSession) -> None:
     where = bad(session, "expect: {listener: web.door, queue: many}")
     assert where == (7, 37, "`many` is no number")
     assert bad(session, "expect: {listener: web.door")[:2] == (8, 1)
-    assert bad(session, "cut: {a: b}") == (9, 1, "`cut` is not supported yet")
+    assert bad(session, "cut: alice wbe") == (9, 12, "there is no host and no network `wbe`")
     assert bad(session, "[listen]")[:2] == (10, 1)
 
 

@@ -33,6 +33,7 @@ from orchestrator.model.steps import (
     Resume,
     Run,
     Scenario,
+    Sequence,
     Step,
     Test,
     Wait,
@@ -386,6 +387,30 @@ def test_what_the_contract_shows() -> None:
     assert expected("connection: call, client: none").within == 1.0
 
 
+def test_what_has_happened() -> None:
+    found = expected("connection: call, client: SYN_SENT -> ESTABLISHED|SYN_RECV, first to close: none")
+    order = Sequence(states=(("SYN_SENT",), ("ESTABLISHED", "SYN_RECV")))
+    assert found.checks[0] == Check(field="client", test=order, text="SYN_SENT -> ESTABLISHED|SYN_RECV")
+    assert found.happened == found.checks
+    assert (
+        expected("connection: call, client: ESTABLISHED, retransmits: 0").happened[0].field == "retransmits"
+    )
+
+
+@pytest.mark.parametrize(
+    "after", ["call 2s +-50ms", "alice.call 2s +-50ms", "{step: call, at: 2s +-50ms}", '"call  == 2s ±50ms"']
+)
+def test_a_time_after_a_step(after: str) -> None:
+    found = expected(f"connection: call, client: CLOSE_WAIT, after: {after}")
+    assert found.after is not None
+    assert found.after.step == Ref(host="alice", name="call")
+    assert found.after.test == Number(operator="==", value=2.0, tolerance=0.05)
+    assert found.checks[0].test == Sequence(states=(("CLOSE_WAIT",),))  # when it came into it
+    assert found.within == pytest.approx(3.05)  # it is waited for so much longer
+    given = expected(f"connection: call, client: CLOSE_WAIT, within: 4s, after: {after}")
+    assert given.within == 4.0
+
+
 def test_a_scenario_may_say_within_for_all_that_say_nothing() -> None:
     found = scenarios(
         "    variables: {patience: 5s}\n"
@@ -503,14 +528,17 @@ VALUE = st.sampled_from(
         "",
         "a.b.c",
         "->",
+        "SYN_SENT -> ESTABLISHED",
+        "call 2s +-50ms",
+        "server",
         "+-",
     ]
 )
 KEYS = (
     "connection listener counter log received step client server client.fd accepted count queue within for "
-    "text contains matches duration result state"
+    "text contains matches duration result state after retransmits"
 )
-KEY = st.sampled_from(KEYS.split())
+KEY = st.sampled_from([*KEYS.split(), "first to close", "closed by"])
 
 
 @settings(max_examples=400, deadline=None)

@@ -22,6 +22,7 @@ scenarios:
       - alice: connect web:80 as call
       - alice: connect web:80 as many x3
       - web: accept door as conn
+      - alice: send call hello as ask
       - web: recv conn all as got &
       - expect: {{{expect}}}
 """

@@ -101,6 +101,19 @@ def test_what_is_outside_the_lab_is_not_known() -> None:
     assert (judged.verdict, judged.why) == ("unknown", "9.9.9.9 is no host of this lab")
 
 
+def test_what_is_outside_the_lab_is_not_known_when_the_call_has_ended_either() -> None:
+    called = {("alice", "call"): Descriptor(local=ALICE, peer=("9.9.9.9", 80))}
+    ended = with_rows(descriptors=called, addresses=frozenset({ALICE[0], WEB[0]}))
+    for field, is_so in (
+        ("server: none", "unknown"),
+        ("accepted: false", "unknown"),
+        ("client: none", "pass"),
+    ):
+        assert verdict(f"connection: alice.call, {field}", ended) == is_so, field
+    inside = with_rows(addresses=frozenset({ALICE[0], WEB[0]}))
+    assert verdict("connection: alice.call, server: none", inside) == "pass"
+
+
 def test_no_row_is_known_only_where_all_tables_were_read() -> None:
     for text in ("connection: alice.call, status: none", "connection: 'alice -> web:80', count: 0"):
         for host, is_so in (("alice", "unknown"), ("web", "unknown")):
@@ -483,3 +496,29 @@ def test_an_ipv6_end_stands_in_brackets_in_evidence() -> None:
     six = msgspec.structs.replace(six, client=client)
     assert "alice [fd20:1::2]:4000 ESTABLISHED" in evidence.as_text(six)
     assert evidence.as_text(listener(address="fd20:2::80")).startswith("web [fd20:2::80]:80 LISTEN")
+
+
+def test_a_row_of_addresses_that_were_used_again_is_another_descriptors() -> None:
+    first = Descriptor(fd=4, inode=8, local=ALICE, peer=WEB)
+    again = with_rows(row(), descriptors={("alice", "call"): first})  # its socket has inode 9
+    assert verdict("connection: alice.call, status: none", again) == "pass"
+    gone = msgspec.structs.replace(first, inode=9, connection="another")
+    assert (
+        verdict(
+            "connection: alice.call, client: ESTABLISHED",
+            with_rows(row(), descriptors={("alice", "call"): gone}),
+        )
+        == "pass"
+    )
+    closed = row(client=None, server=None)
+    orphan = msgspec.structs.replace(closed, client=end("alice", ALICE, WEB, "TIME_WAIT", inode=0))
+    second = Descriptor(fd=5, inode=9, local=ALICE, peer=WEB, connection=orphan.id)
+    both = with_rows(orphan, descriptors={("alice", "call"): first, ("alice", "many-1"): second})
+    assert verdict("connection: alice.call, client: TIME_WAIT", both) == "fail"
+    assert (
+        verdict(
+            "connection: alice.call, client: TIME_WAIT",
+            with_rows(orphan, descriptors={("alice", "call"): first}),
+        )
+        == "pass"
+    )

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from orchestrator.model.runs import Verdict
 from orchestrator.scenarios.observation import Judgement
-from orchestrator.scenarios.timing import APART, STALL, Look, lasting, longest_stall, stalled, within
+from orchestrator.scenarios.timing import (
+    APART,
+    STALL,
+    Look,
+    happened,
+    lasting,
+    longest_stall,
+    stalled,
+    within,
+)
 
 BEGAN = 100.0
 
@@ -229,4 +238,40 @@ def test_a_timing_during_which_the_observer_stalled() -> None:
     assert (doubted.verdict, doubted.why) == (
         "unknown",
         "the observer stalled for 0.060 s, the tolerance is 0.05 s",
+    )
+
+
+# What happened, by the record: nothing is missed between two looks.
+
+
+def came(at: float | None, error: float = 0.001) -> Judgement:
+    """It has come, so long after the beginning; None: it has not."""
+    if at is None:
+        return Judgement(verdict="fail", expected="light", observed="dark")
+    return Judgement(verdict="pass", expected="light", observed="light", since=BEGAN + at, since_error=error)
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_so"),
+    [
+        ([(0.0, None), (0.9, 0.5)], "pass"),
+        ([(0.0, None), (1.2, 0.5)], "pass"),  # nobody looked in time, and the record has it
+        ([(0.0, None), (1.2, 1.1)], "fail"),
+        ([(0.0, None), (1.2, 1.0005)], "unknown"),  # by less than the time may be off
+        ([(0.0, None), (1.0, None)], "fail"),
+        ([(0.0, None), (0.9, None)], "unknown"),  # it might have come yet
+        ([(0.0, -5.0)], "pass"),  # it was so before
+        ([], "unknown"),
+    ],
+)
+def test_what_has_come_by_the_deadline(seen: list[tuple[float, float | None]], is_so: Verdict) -> None:
+    looked = [Look(BEGAN + at, BEGAN + at + 0.001, came(when)) for at, when in seen]
+    assert happened(lambda one: one, looked, BEGAN, 1.0).verdict == is_so
+
+
+def test_without_a_moment_what_came_about_the_deadline_is_unknown() -> None:
+    judgement = Judgement(verdict="pass", expected="light", observed="light")
+    assert (
+        happened(lambda one: one, [Look(BEGAN + 1.1, BEGAN + 1.2, judgement)], BEGAN, 1.0).verdict
+        == "unknown"
     )

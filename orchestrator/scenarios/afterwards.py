@@ -1,0 +1,124 @@
+"""How long after a step something came, from wire to wire: from when what the step sent had left. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.model.events import History, Side, Timeline
+from orchestrator.model.recording import FIN, RST, SYN, CallMade, Recording
+from orchestrator.model.runs import Verdict
+from orchestrator.model.steps import After, Number, Ref
+from orchestrator.scenarios.compare import Value, compare, unknown
+from orchestrator.scenarios.histories import EARLY, Moment, end_of, side_of
+from orchestrator.scenarios.observation import Recorded
+from orchestrator.scenarios.rows import plain
+
+SENDING = ("send", "http", "tls")  # data; of a call under way others' bytes are not taken for its own
+ENDING = {"close": FIN | RST, "shutdown": FIN, "reset": RST}
+
+
+def left(step: Ref, timeline: Timeline) -> Moment:
+    """When the last of what the step sent left its host; of a step that sends nothing, when it returned."""
+    calls = [one for one in timeline.recording.calls if (one.host, one.step) == (step.host, step.name)]
+    if not calls:
+        return Moment(why=f"{step} has not ended, or nobody has recorded it")
+    call = max(calls, key=lambda one: one.t)
+    if call.verb not in (*SENDING, *ENDING, "connect"):
+        return Moment(at=call.t + call.duration)
+    found = _connection(call, timeline)
+    if found is None:
+        return Moment(why=f"which connection {step} is about is not known")
+    history, side = found
+    if call.verb == "connect" and call.errno is None:
+        return _established(history, side, step)
+    moments = list(_sent(call, history, side, _until(call, timeline.recording)))
+    if not moments:
+        return Moment(why=f"what {step} sent was not seen leaving {step.host}")
+    return Moment(at=max(moments), error=error_of(timeline.recording, step.host))
+
+
+def _connection(call: CallMade, timeline: Timeline) -> tuple[History, Side] | None:
+    """The one that the call was made on, and which end of it."""
+    if call.local is None:
+        return None
+    local = (plain(call.local[0]), call.local[1])
+    for history in sorted(timeline.histories, key=lambda one: one.began, reverse=True):
+        side = side_of(history, call.host, local)
+        if side is not None and history.began <= call.t + call.duration and _is_peer(call, history, side):
+            return history, side
+    return None
+
+
+def _is_peer(call: CallMade, history: History, side: Side) -> bool:
+    """The address at the other end, as far as this end can know it."""
+    if call.peer is None or side == "server":
+        return True
+    return history.server_address == (plain(call.peer[0]), call.peer[1])
+
+
+def _established(history: History, side: Side, step: Ref) -> Moment:
+    end = end_of(history, side)
+    for span in end.spans if end else ():
+        if span.state == "ESTABLISHED":
+            return Moment(at=span.began, error=span.error)
+    return Moment(why=f"when the connection of {step} was established is not known")
+
+
+def _sent(call: CallMade, history: History, side: Side, until: float) -> Iterator[float]:
+    """When its segments left. Bytes that are sent again had left before."""
+    wanted = SYN if call.verb == "connect" else ENDING.get(call.verb, 0)
+    for crossing in history.crossings:
+        segment = crossing.sent
+        if segment is None or crossing.sender != side or not call.t - EARLY <= segment.t < until:
+            continue
+        if wanted and segment.flags & wanted:
+            yield segment.t
+            if call.verb != "connect":
+                return
+        elif not wanted and segment.length and not crossing.again:
+            yield segment.t
+
+
+def _until(call: CallMade, recording: Recording) -> float:
+    """When the next call that sends began on the same socket: what leaves from then on may be its."""
+    later = [
+        one.t
+        for one in recording.calls
+        if one.t > call.t and one.host == call.host and one.verb in SENDING and _same_socket(one, call)
+    ]
+    return min(later, default=float("inf"))
+
+
+def _same_socket(one: CallMade, other: CallMade) -> bool:
+    if one.inode is not None and other.inode is not None:
+        return one.inode == other.inode
+    return one.local == other.local and one.peer == other.peer
+
+
+def error_of(recording: Recording, host: str) -> float:
+    """How far the times of this host's packets may be off."""
+    return max(
+        (one.error for one in recording.watches if (one.source, one.host) == ("packet", host)), default=0
+    )
+
+
+def compared(after: After, came: Moment, recorded: Recorded) -> tuple[Value, Verdict, Moment]:
+    """The time from the step to this moment, judged; and when the step's last segment left."""
+    began = left(after.step, recorded.timeline)
+    if began.why or came.why:
+        return unknown(began.why or came.why), "unknown", began
+    value = _elapsed(after.test, began, came, recorded)
+    return value, compare(after.test, value), began
+
+
+def _elapsed(test: Number, began: Moment, came: Moment, recorded: Recorded) -> Value:
+    """Seconds between the two, as exactly as they are known. While the observer stood still the hosts may
+    have, too: that is no time that they took."""
+    elapsed, error = came.at - began.at, began.error + came.error
+    stall = recorded.stalled(recorded.began + began.at, recorded.began + came.at) if elapsed > 0 else 0.0
+    if test.operator == "==" and max(stall, error) > test.tolerance > 0:
+        what = f"is known to ±{error:.3g} s" if error > stall else f"the observer stalled for {stall:.3g} s"
+        return unknown(f"{what}, the tolerance is {test.tolerance:g} s")
+    low, high = elapsed - error - stall, elapsed + error
+    doubt = f"the observer stalled for {stall:.3g} s of that" if stall > error else ""
+    return Value(value=low if elapsed <= 0 else max(0.0, low), high=high, doubt=doubt)
