@@ -16,7 +16,7 @@ _HALF = 0x80000000
 RACE = 0.001  # seconds in which a segment may be on its way out while one comes in that makes it needless
 AT_ONCE = 0.0002  # seconds within which a kernel answers what it answers at once; longer: held behind the tap
 SMALL = 2048  # bytes: what waits is not sent into a window of less than a segment (RFC 9293, 3.8.6.2.1)
-BURST = 10  # segments that may always be under way without a loss (RFC 6928)
+BURST = 10  # segments that may be under way at first (RFC 6928); after a loss it may be one (RFC 5681, 3.1)
 _UNACKNOWLEDGED = ("FIN_WAIT1", "CLOSING", "LAST_ACK")
 
 
@@ -33,6 +33,7 @@ class Machine:
         "_acked_at",
         "_answers",
         "_asked_at",
+        "_burst",
         "_fin_in_at",
         "_flight_at",
         "_hidden",
@@ -83,6 +84,7 @@ class Machine:
         self._fin_in_at = 0.0
         self._flight_at = 0.0
         self._in_flight = 0
+        self._burst = BURST
         self._acked_at = 0.0  # when all that it had sent was acknowledged
         self._was_full = False  # and whether more could not have been sent before that
         self._window = 1 << 16  # bytes that the other end takes, at least
@@ -166,6 +168,7 @@ class Machine:
         if self.snd_nxt is not None and behind(seq, self.snd_nxt):
             self.again.append(place)
             self.retry = max(self.retry, at - self.out_at)
+            self._burst = 1
             if self.stuck is None:
                 self.stuck = self._flight_at
             if segment.flags & FIN and self.fin_out == end:
@@ -184,6 +187,7 @@ class Machine:
         if self.iss == segment.seq and answers == self._answers:
             self.again.append(place)
             self.retry = at - self.out_at
+            self._burst = 1
             self._back("SYN_RECV" if answers else "SYN_SENT")
         elif self.iss != segment.seq:
             self.iss = self.snd_una = segment.seq
@@ -248,6 +252,8 @@ class Machine:
             if step.sure:
                 return
             step.sure = True
+            if step.state == UNKNOWN:
+                continue
             passed = at - step.earliest
             at_once = self._opening if step.state == "ESTABLISHED" else step.state == "TIME_WAIT"
             if at_once and AT_ONCE < passed < 1.0:
@@ -372,7 +378,7 @@ class Machine:
             return False
         if self.snd_una is None or seq is None or not behind(self.snd_una, seq):
             return True
-        return (seq - self.snd_una) & _MASK < self._window and self._in_flight < BURST
+        return (seq - self.snd_una) & _MASK < self._window and self._in_flight < self._burst
 
     def _take_fin(self, earliest: float, latest: float) -> None:
         """The other end's FIN is in order, and was taken between these times."""

@@ -66,6 +66,24 @@ def test_a_window_of_less_than_a_segment_is_as_good_as_closed() -> None:
     assert last(text, length=0.5) == ("unknown", STUCK)
 
 
+def test_after_a_loss_in_the_handshake_one_segment_may_be_on_its_way() -> None:
+    """RFC 6928, 2: the FIN behind that waits for its ACK."""
+    text = """
+    0.00000  alice > web  S   0  lost
+    1.00000  alice > web  S   0
+    1.00005  web > alice  SA  0  1
+    1.00010  alice > web  A   1  1
+    1.10000  alice > web  PA  1:6  1
+    1.20000  web > alice  A   1  6
+    1.20003  alice > web  FA  6  1
+    """
+    end = history(text).client
+    assert end is not None
+    step = end.spans[2]
+    assert step.state == "FIN_WAIT1"
+    assert step.began - step.error <= 1.1002
+
+
 def test_a_fin_that_comes_while_data_waits() -> None:
     """Which of the two was closed first shows when all data is through."""
     text = f"""{FULL}
