@@ -28,7 +28,7 @@ LAB = """
 networks: {office: {subnet6: auto}, dc: {subnet6: auto}}
 routers: {edge: {networks: [office, dc]}}
 hosts:
-  web: {role: server, networks: [dc]}
+  web: {role: server, networks: [dc], logs: [/tmp/said]}
   alice: {role: client, networks: [office]}
 """
 real = pytest.mark.engine("namespaces", "docker")
@@ -223,6 +223,33 @@ def test_a_lab_that_ends_meanwhile_ends_the_recording(lab_factory: LabFactory) -
         assert time.monotonic() - began < 1
     assert at(found, "alice", 8344)[:3] == at(before, "alice", 8344)[:3]
     assert packets(found)["alice"].ended < found.length
+
+
+@real
+def test_programs_lines_and_interventions_are_in_it(lab: Rig) -> None:
+    text = """
+steps:
+  - web: run sh -c "echo begun >> /tmp/said"
+  - web: run sh -c "exit 3" fails=3
+  - expect: {log: web, contains: begun, within: 3s}
+  - pause: web
+  - resume: web
+"""
+    runner = Runner(lab.lab, Silent())
+    record = runner.run(scenarios(LAB, text)[0])
+    assert record.verdict == "pass", explained(record)
+    found = recordings.decode(runner.recordings[record.recording])
+    said = {(one.source, one.kind, one.detail.get("code")): one for one in found.said}
+    assert said.keys() == {
+        ("exit", "exit", 0),
+        ("exit", "exit", 3),
+        ("log", "line", None),
+        ("impairment", "pause", None),
+        ("impairment", "resume", None),
+    }
+    line, ended = said["log", "line", None], said["exit", "exit", 0]
+    assert (line.host, line.text, line.detail) == ("web", "begun", {"from": "/tmp/said"})
+    assert line.t - line.error <= ended.t + ended.error, "it was written before its program ended"
 
 
 @pytest.mark.engine("fake")
