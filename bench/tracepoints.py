@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONNECTIONS, PORT = 10_000, 7100
 STATES = 10  # changes of a connection, both ends
 REST_SECONDS = 5.0
+SETTLE_SECONDS = 2.0
 
 
 @contextmanager
@@ -65,6 +66,19 @@ def twice(changes: list[Change]) -> int:
     return sum(count - 1 for count in counts.values())
 
 
+def settled(traces: Traces) -> tuple[list[Change], int]:
+    """The changes, and how many are known to be lost, when all are accounted for: the last ones are made by
+    the kernel when both programs have ended, or after SETTLE_SECONDS."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        taken = traces.taken()
+        found = [one for one in taken.changes if one.kind == "state" and one.peer[1]]
+        lost = sum(one.count or 0 for one in taken.losses)
+        if len(found) + lost >= STATES * CONNECTIONS or time.monotonic() > deadline:
+            return found, lost
+        time.sleep(0.1)
+
+
 def measure(lab: Lab, port: int) -> dict[str, float]:
     """One run."""
     plain = opened(lab, port)
@@ -82,11 +96,9 @@ def measure(lab: Lab, port: int) -> dict[str, float]:
         before = _processor(lab, taking)
         took = opened(lab, port + 1)
         busy = _processor(lab, taking) - before
-        taken = traces.taken()
+        found, lost = settled(traces)
     finally:
         traces.close()
-    found = [one for one in taken.changes if one.kind == "state" and one.peer[1]]
-    lost = sum(one.count or 0 for one in taken.losses)
     return {
         "starting": starting,
         "plain": plain,

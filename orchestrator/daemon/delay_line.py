@@ -28,7 +28,6 @@ EARLY = 150e-6  # seconds that the timer is early: a processor that slept takes 
 _AT_ONCE = 128  # packets that are read of one host before others are looked at
 _ABSOLUTE = 1  # TFD_TIMER_ABSTIME
 _PR_SET_TIMERSLACK = 29
-_LIVELY = -10  # nice: who waits for a packet should not wait for those that send
 
 _ECHO_REPLY = {4: (9, 1, 0), 6: (6, 58, 129)}  # where the protocol stands, its number, the ICMP type
 
@@ -362,8 +361,4 @@ def serve(channel: socket.socket) -> NoReturn:
     """Be the delay line."""
     gc.disable()  # nothing here is part of a cycle, and a collection takes longer than a delay may be off
     sysc.prctl(_PR_SET_TIMERSLACK, 1)
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, _LIVELY)
-    except OSError:  # not everyone may
-        pass
     DelayLine(channel).serve()

@@ -78,7 +78,16 @@ class Life:
 
     def complete(self) -> None:
         """It has all that there is of it."""
-        self.began, self.ended = self.first(), self._last()
+        self.began = self.first()
+        self.ended = max(self.began, self._last())
+
+    @property
+    def asked_again(self) -> float | None:
+        """When a SYN of another socket came or went first: it ends a TIME_WAIT, whether it is answered or not
+        (net/ipv4/tcp_ipv4.c, TCP_TW_SYN)."""
+        after = self.after
+        first = after.segments[0] if after is not None and after.segments else None
+        return first.t if first is not None and first.flags & SYN else self.used_again
 
     @property
     def used_again(self) -> float | None:
@@ -106,7 +115,7 @@ def lives(place: Place) -> list[Life]:
             found.append(life)
         life.changes.extend(words)
         life.cookie = next((word.cookie for word in words if word.cookie), None)
-    for sighting in place.sightings:
+    for sighting in _telling(place.sightings):
         _seen(place, found, sighting)
     if len(found) < 2:
         return found
@@ -114,6 +123,26 @@ def lives(place: Place) -> list[Life]:
     for before, after in itertools.pairwise(found):
         before.after = after
     return found
+
+
+def _telling(sightings: Sequence[Sighting]) -> Iterator[Sighting]:
+    """Of those that show the same one after the other the first and the last: looks follow each other at 3
+    ms."""
+    before: Sighting | None = None
+    kept: Sighting | None = None
+    for one in sightings:
+        if kept is None or _shown(one) != _shown(kept):
+            if before is not kept and before is not None:
+                yield before
+            kept = one
+            yield one
+        before = one
+    if before is not kept and before is not None:
+        yield before
+
+
+def _shown(one: Sighting) -> tuple[object, ...]:
+    return one.state, one.cookie, one.inode, one.rx_queue, one.tx_queue, one.timer
 
 
 class _Split:

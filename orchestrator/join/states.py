@@ -18,6 +18,7 @@ from orchestrator.join.watching import Coverage, Watching
 from orchestrator.model.events import UNKNOWN, Source, Span
 from orchestrator.model.recording import Look, Recording, Sighting
 
+CLOSING = "it was being closed when the reset came"
 USED_AGAIN = "its addresses are another socket's"
 _CLOSED_FROM = {"ESTABLISHED": "FIN_WAIT1", "CLOSE_WAIT": "LAST_ACK", "SYN_SENT": "CLOSE"}
 
@@ -40,9 +41,17 @@ class EndStates(NamedTuple):
 
 
 class States:
-    """Derives them. `tampered`: by host."""
+    """Derives them. `tampered`: by host. `cookies`: hosts that answer every SYN with a cookie, and have no
+    socket until that comes back (tcp_syncookies of 2)."""
 
-    def __init__(self, recording: Recording, watching: Watching, tampered: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        watching: Watching,
+        tampered: Mapping[str, float],
+        cookies: frozenset[str] = frozenset(),
+    ) -> None:
+        self._cookies = cookies
         self._length = watching.length
         self._watching, self._tampered = watching, tampered
         self._looks: dict[str, list[Look]] = {}
@@ -74,8 +83,10 @@ class States:
             if life.sightings and _refuted(seen.steps, life.sightings):
                 seen = by_packets(life, host.packets, self._length, 0.0)
         machine = seen.machine if seen is not None else None
+        if seen is not None and life.host in self._cookies and seen.machine.answers:
+            seen = ByPackets(seen.machine, [step for step in seen.steps if step.state != "SYN_RECV"])
         if seen is not None and not (life.changes or life.sightings or life.called or life.after):
-            return EndStates(tuple(spans(seen.steps, host.errors)), machine)
+            return EndStates(tuple(spans(paths.merged(seen.steps), host.errors)), machine)
         return EndStates(tuple(self._from_all(life, host, seen)), machine)
 
     def _from_all(self, life: Life, host: Host, seen: ByPackets | None) -> list[Span]:
@@ -88,9 +99,11 @@ class States:
         claims.sort(key=lambda claim: (claim.ended, claim.began, claim.state))
         path = paths.completed(path, claims, self._length)
         _used_again(path, life)
+        if not told:
+            _reset_while_closing(path, life.called)
         _ended(path, claims, life.segments[-1].t if life.segments else float("-inf"))
         paths.narrowed(path, claims)
-        found = spans(path, host.errors)
+        found = spans(paths.merged(path), host.errors)
         if told and by_packet:
             stayed = stays(by_packet, life.segments[-1].t)
             found = with_others(found, "packet", stayed, host.errors["packet"])
@@ -117,7 +130,8 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
     closing = next(iter(evidence.closings(called)), None)
     last = path[-1]
     if closing is None:
-        if last.state != UNKNOWN or last.why not in (STUCK, SILENT) or called.shared or not called.holders:
+        hidden = last.state == UNKNOWN and last.why in (STUCK, SILENT) and len(path) > 1
+        if not hidden or called.shared or not called.holders:
             return []
         return [Claim(length, length, path[-2].state, "call")]
     before = None
@@ -141,14 +155,31 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
 def _used_again(path: list[Step], life: Life) -> None:
     """Its tuple has a new socket, so this one is gone: a TIME_WAIT was ended by that (tcp_tw_reuse, RFC 9293,
     3.6.1), anything else before it."""
-    at = life.used_again
-    if at is None or not path or path[-1].state == "CLOSE":
+    if not path or path[-1].state == "CLOSE":
         return
     last = path[-1]
+    at = life.asked_again if last.state == "TIME_WAIT" else life.used_again
+    if at is None:
+        return
     while path and path[-1].earliest > at:
         path.pop()
     earliest = at if last.state == "TIME_WAIT" else min(at, max(life.ended, last.latest))
     path.append(Step("CLOSE", earliest, at, source=last.source, why=USED_AGAIN))
+
+
+def _reset_while_closing(path: list[Step], called: Called | None) -> None:
+    """A reset came while its program was closing: whether its FIN was on its way then, and had not left yet,
+    no packet tells."""
+    if called is None or len(path) < 2:
+        return
+    before, last = path[-2:]
+    if last.state != "CLOSE" or not last.received or before.state not in ("ESTABLISHED", "CLOSE_WAIT"):
+        return
+    for call in evidence.closings(called):
+        if call.t <= last.latest and last.earliest <= call.t + call.duration + SAME:
+            began = max(call.t, before.latest)
+            path.insert(-1, Step(UNKNOWN, began, began, source="call", why=CLOSING))
+            return
 
 
 def _ended(path: list[Step], claims: Sequence[Claim], heard: float) -> None:

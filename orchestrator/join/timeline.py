@@ -52,7 +52,9 @@ def _joined(recording: Recording, plan: Plan, translated: tuple[Translation, ...
         life.complete()
     mates = Mating(flat, spaces, translations, places.listens).run()
     watching = Watching(recording)
-    histories = Histories(recording, spaces, watching, States(recording, watching, tampered(recording)))
+    cookies = frozenset(h.name for h in plan.hosts if h.sysctls.get("net.ipv4.tcp_syncookies") == "2")
+    states = States(recording, watching, tampered(recording), cookies)
+    histories = Histories(recording, spaces, watching, states)
     joined = tuple(histories.of(one) for one in mates)
     events: list[Event] = [event for history in joined for event in history.events]
     events += [happened.of_call(call, None, None) for call in elsewhere]

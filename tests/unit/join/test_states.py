@@ -157,3 +157,19 @@ def test_calls_alone_tell_little_but_that() -> None:
     found = history(calls=calls, watches=NOTHING)
     assert path(found.client) == "ESTABLISHED unknown"
     assert path(found.server) == "ESTABLISHED unknown"
+
+
+@pytest.mark.parametrize(
+    ("closed", "way"),
+    [
+        (0.09998, "SYN_SENT ESTABLISHED unknown CLOSE"),  # its FIN may have been on its way
+        (0.05, "SYN_SENT ESTABLISHED CLOSE"),  # that would have left long before
+        (None, "SYN_SENT ESTABLISHED CLOSE"),
+    ],
+)
+def test_a_reset_that_came_while_it_was_being_closed(closed: float | None, way: str) -> None:
+    text = f"{ANSWERED}\n    0.100  web > alice  RA  1  6"
+    calls = [call(0.0, "alice", "connect")]
+    if closed is not None:
+        calls.append(call(closed, "alice", "close"))
+    assert client(text, length=1.0, calls=tuple(calls)) == way
