@@ -15,7 +15,7 @@ from orchestrator.cli.naming import complete_hosts, find, lab_options
 @click.option("--for", "seconds", metavar="TIME", help="How long, as 30s  [default: until `lab heal`]")
 @click.option("--one-way", is_flag=True, help="Only what the first sends to the other")
 @click.option("--port", metavar="N", help="Only what has this port at either end")
-@click.option("--kind", metavar="K", help="Only these of TCP: syn, syn-ack, ack, data, fin, rst, new")
+@click.option("--kind", metavar="K", help="Of TCP: syn, syn-ack, ack, data, fin, rst, new, established")
 @click.option("--packets", metavar="N", help="So many of them, and then no more")
 @click.option("--reject", metavar="HOW", help="Answer with rst or icmp, instead of silence")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout")

@@ -93,6 +93,9 @@ def show_links(lab: Lab, where: str | None, as_json: bool) -> int:
         print_table([("LINK", "IS LIKE"), *((_named(one), _like(one)) for one in links)])
     else:
         say("all links are as usual")
+    if not as_json and where is None:
+        for line in lines({"impairments": seen.get("impairments", [])}):
+            click.echo(harmless(line))
     return 0
 
 

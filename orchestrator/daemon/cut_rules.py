@@ -10,7 +10,7 @@ import ipaddress
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator import errors
 from orchestrator.daemon import nftables as nft
@@ -32,6 +32,7 @@ KINDS: Mapping[str, tuple[int, int]] = {
     "fin": (_FIN, _FIN),
     "rst": (_RST, _RST),
 }
+ESTABLISHED = "established"  # the connections that there are when it is cut, and no others
 ANSWERS = ("", "rst", "icmp")
 
 
@@ -50,8 +51,8 @@ class Which:
         """Of a request. Raises DaemonError."""
         port, packets = int(message.get("port") or 0), int(message.get("packets") or 0)
         kind, answer = str(message.get("kind") or ""), str(message.get("answer") or "")
-        if kind and kind not in KINDS:
-            raise errors.DaemonError(f"a cut of {kind!r}", f"there are {', '.join(KINDS)}")
+        if kind and kind not in (*KINDS, ESTABLISHED):
+            raise errors.DaemonError(f"a cut of {kind!r}", f"there are {', '.join(KINDS)}, {ESTABLISHED}")
         if answer not in ANSWERS or not 0 <= port < 1 << 16 or not 0 <= packets < 1 << 31:
             raise errors.DaemonError("a cut that cannot be", "answer is rst or icmp")
         return cls(port=port, kind=kind, packets=packets, answer=answer)
@@ -62,11 +63,22 @@ class Which:
         return not (self.port or self.kind or self.packets)
 
 
+class Flow(NamedTuple):
+    """A connection as packets of one direction show it."""
+
+    source: str
+    source_port: int
+    target: str
+    target_port: int
+
+
 @dataclass(kw_only=True)
 class Keys:
-    """What the sets of a cut hold in one host: pairs of addresses by family, neighbours, interfaces."""
+    """What the sets of a cut hold in one host: pairs of addresses by family, these with ports, neighbours,
+    interfaces."""
 
     pairs: dict[int, list[bytes]] = field(default_factory=lambda: {4: [], 6: []})
+    flows: dict[int, list[bytes]] = field(default_factory=lambda: {4: [], 6: []})
     neighbours: list[bytes] = field(default_factory=list)
     interfaces: list[bytes] = field(default_factory=list)
 
@@ -77,11 +89,19 @@ class Keys:
                 if source.version == target.version:
                     self.pairs[source.version].append(source.packed + target.packed)
 
+    def add_flow(self, flow: Flow) -> None:
+        """A connection, one way."""
+        source, target = ipaddress.ip_address(flow.source), ipaddress.ip_address(flow.target)
+        ports = struct.pack(">HxxHxx", flow.source_port, flow.target_port)
+        self.flows[source.version].append(source.packed + target.packed + ports)
+
     def sets(self, number: int) -> Iterator[tuple[str, nft.Key, list[bytes]]]:
         """Name, form and content of each that is not empty."""
         named = [
             ("four", nft.PAIR[4], self.pairs[4]),
             ("six", nft.PAIR[6], self.pairs[6]),
+            ("flows", nft.FLOW[4], self.flows[4]),
+            ("flows6", nft.FLOW[6], self.flows[6]),
             ("from", nft.NEIGHBOUR, self.neighbours),
             ("at", nft.INTERFACE, self.interfaces),
         ]
@@ -115,11 +135,16 @@ def rules(table: str, number: int, which: Which, keys: Keys) -> Iterator[nft.Mes
     chain = chain_name(number)
     for name, key, _ in keys.sets(number):
         found = _in_set(name, key)
+        flows = key in nft.FLOW.values()
         ours = [nft.transport(0, 4), nft.compare(probe(CUT_PROBE, number))]
-        yield nft.rule(table, chain, *found, *_protocol(PROBE), *ours, nft.verdict(nft.DROP))
-        for first in (CUT_PROBE, DELAY_PROBE):  # not by a mask: nft(8) 1.0.6 aborts when it lists that
+        if not flows:  # they have ports
+            yield nft.rule(table, chain, *found, *_protocol(PROBE), *ours, nft.verdict(nft.DROP))
+        for first in () if flows else (CUT_PROBE, DELAY_PROBE):
+            # not both by a mask: nft(8) 1.0.6 aborts when it lists that
             probes = [nft.transport(0, 1), nft.compare(bytes([first]))]
             yield nft.rule(table, chain, *found, *_protocol(PROBE), *probes, nft.verdict(nft.RETURN))
+        if which.kind == ESTABLISHED and not flows:
+            continue
         for match in _matches(which):
             for end in _ends(which):
                 yield nft.rule(table, chain, *found, *match, *end)
@@ -130,14 +155,20 @@ def _in_set(name: str, key: nft.Key) -> list[bytes]:
         return [nft.meta(nft.IIF), nft.lookup(name)]
     if key == nft.NEIGHBOUR:
         return [nft.meta(nft.IIF), nft.link(6, 6, nft.SECOND_WORD), nft.lookup(name)]
-    version = 4 if key == nft.PAIR[4] else 6
+    version = 4 if key in (nft.PAIR[4], nft.FLOW[4]) else 6
     offset, length = _SOURCE[version]
     second = nft.SECOND_WORD if version == 4 else nft.SECOND
+    ports: list[bytes] = []
+    if key in nft.FLOW.values():
+        words = (nft.THIRD_WORD, nft.FOURTH_WORD) if version == 4 else (nft.NINTH_WORD, nft.TENTH_WORD)
+        ports = [nft.transport(0, 2, words[0]), nft.transport(2, 2, words[1])]
     return [
+        *(_protocol(_TCP) if ports else []),
         nft.meta(nft.FAMILY),
         nft.compare(bytes([_FAMILY[version]])),
         nft.network(offset, length),
         nft.network(offset + length, length, second),
+        *ports,
         nft.lookup(name),
     ]
 
@@ -149,7 +180,7 @@ def _protocol(number: int) -> list[bytes]:
 def _matches(which: Which) -> Iterator[list[bytes]]:
     """The ways in which a packet can be one of these."""
     flags: list[bytes] = []
-    if which.kind:
+    if which.kind in KINDS:
         looked, set_ = KINDS[which.kind]
         flags = [nft.transport(_FLAGS, 1), nft.masked(bytes([looked])), nft.compare(bytes([set_]))]
     if not which.port:

@@ -28,7 +28,6 @@ EARLY = 150e-6  # seconds that the timer is early: a processor that slept takes 
 _AT_ONCE = 128  # packets that are read of one host before others are looked at
 _ABSOLUTE = 1  # TFD_TIMER_ABSTIME
 _PR_SET_TIMERSLACK = 29
-_LIVELY = -10  # nice: who waits for a packet should not wait for those that send
 
 _ECHO_REPLY = {4: (9, 1, 0), 6: (6, 58, 129)}  # where the protocol stands, its number, the ICMP type
 
@@ -156,13 +155,19 @@ class DelayLine:
                 if error.errno == errno.ENOBUFS:  # more came than the socket holds; the kernel dropped it
                     continue
                 raise
+            if (short := nfqueue.brief(buffer)) is not None:
+                queue = host.queues.get(short[0])
+                if queue is not None and queue.constant is not None:
+                    queue.seen += 1
+                    due = max(_came(short[2] - skew, now) + queue.constant, queue.last)
+                    self._hold(host, queue, due, (short[1], None, False))
+                    continue
             if (answer := nfqueue.answer(buffer)) is not None:
                 host.refused, host.answered = answer, host.answered + 1
                 continue
             packet = nfqueue.packet(buffer, size)
             if packet is not None and (queue := host.queues.get(packet.queue)) is not None:
-                arrived = packet.taken - skew
-                self._take(host, queue, packet, arrived if 0 <= now - arrived < 1 else time.monotonic())
+                self._take(host, queue, packet, _came(packet.taken - skew, now))
 
     def _take(self, host: Incoming, queue: Queue, packet: nfqueue.Packet, arrived: float) -> None:
         queue.seen += 1
@@ -325,6 +330,11 @@ class DelayLine:
         }
 
 
+def _came(noted: float, now: float) -> float:
+    """When a packet came: as the kernel has noted it, where it has, and nobody has set the clock."""
+    return noted if -1 < now - noted < 1 else now
+
+
 def is_echo_reply(packet: bytes, own: frozenset[bytes]) -> bool:
     """Whether it answers a ping of this very host."""
     version = packet[0] >> 4 if packet else 0
@@ -351,8 +361,4 @@ def serve(channel: socket.socket) -> NoReturn:
     """Be the delay line."""
     gc.disable()  # nothing here is part of a cycle, and a collection takes longer than a delay may be off
     sysc.prctl(_PR_SET_TIMERSLACK, 1)
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, _LIVELY)
-    except OSError:  # not everyone may
-        pass
     DelayLine(channel).serve()

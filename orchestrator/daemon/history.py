@@ -102,7 +102,8 @@ class History:
         reading = asyncio.create_task(self._listen(request, follower))
         try:
             if request.message.get("open", True):
-                await self._watch(hosts)
+                first = set(request.message.get("first") or ())
+                await self._watch(sorted(hosts, key=lambda host: host.name not in first))
             self.drain()
             older: list[Piece] = []
             since = request.message.get("since")

@@ -8,15 +8,17 @@ the clock only says when to renew, and when to forget.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from orchestrator import errors
 from orchestrator.daemon import verifying
-from orchestrator.daemon.cut_rules import Keys, interface_key, neighbour_key
+from orchestrator.daemon.cut_rules import ESTABLISHED, Keys, interface_key, neighbour_key
 from orchestrator.daemon.delays import Delays
 from orchestrator.daemon.hosts import Hosts
 from orchestrator.daemon.in_force import BESIDE, RENEW, InForce, Queued
@@ -27,6 +29,7 @@ from orchestrator.daemon.wanted import Cut, Place, Setting, ends_of, last_of, li
 from orchestrator.daemon.zygote import Zygote
 
 T = TypeVar("T")
+_AT_ONCE = 16
 FIRST_QUEUE = 0x4C00  # a program in a host may have queues of its own, commonly from 0 on
 MOST_EVENTS = 10_000  # that are kept
 MOST_KEYS = 200_000  # pairs of addresses of one cut
@@ -110,7 +113,8 @@ class Impairments:
                 await self._in_thread(self._apply_links)
             except BaseException:
                 del self._settings[setting.number]
-                await self._in_thread(self._apply_links)
+                with contextlib.suppress(errors.LabError):  # the first is told
+                    await self._in_thread(self._apply_links)
                 raise
             self._note("link", setting.text, setting)
             ways, expected = self._crossings(setting.places)
@@ -205,9 +209,6 @@ class Impairments:
 
     def _renew(self) -> None:
         if self._delays is not None and self._delays.gone:
-            self._delays.close()
-            self._delays = None
-            self._note("heal", "the process that delays packets was ended; it is started again")
             self._apply_links()
         for room in self._rooms.values():
             try:
@@ -240,8 +241,9 @@ class Impairments:
 
     def _leave(self) -> None:
         """Nothing is impaired any more: nothing of ours stays in any host."""
-        for room in self._rooms.values():
-            room.close()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # each waits for the kernel to have taken its hook out
+            for _ in pool.map(InForce.close, self._rooms.values()):
+                pass
         self._rooms, self._known = Rooms(), {}
         if self._delays is not None:
             self._delays.close()
@@ -259,21 +261,17 @@ class Impairments:
 
     def _apply_cut(self, cut: Cut, rooms: Rooms) -> None:
         wanted: dict[str, Keys] = {}
+        if cut.which.kind == ESTABLISHED and cut.flows is None:
+            cut.flows = rooms.flows(cut.ways)
         for sender, receiver in cut.ways:
             for name in rooms.where(sender, receiver, cut.which):
                 keys = wanted.setdefault(name, Keys())
                 keys.add_pairs(rooms.addresses(sender), rooms.addresses(receiver))
+                for flow in (cut.flows or {}).get((sender, receiver), ()):
+                    keys.add_flow(flow)
                 if sum(map(len, keys.pairs.values())) > MOST_KEYS:
                     raise errors.EngineError("a cut of so many pairs is too much", "cut a link instead")
-        for host, network in cut.links:
-            for name, room in rooms.items():
-                room.open()
-                if index := room.interface(network):
-                    keys = wanted.setdefault(name, Keys())
-                    if name == host:
-                        keys.interfaces.append(interface_key(index))
-                    else:
-                        keys.neighbours.append(neighbour_key(index, rooms.mac(host, network)))
+        _pull_out(cut, rooms, wanted)
         until, now = cut.until, time.monotonic()
         if cut.flap:
             until, cut.again = min(until or now + cut.flap[0], now + cut.flap[0]), now + sum(cut.flap)
@@ -292,6 +290,10 @@ class Impairments:
     def _apply_links(self) -> None:
         """Every host's queues become what the links are like now."""
         links = links_of(self._settings.values())
+        if self._delays is not None and self._delays.gone:
+            self._delays.close()
+            self._delays = None
+            self._note("heal", "the process that delays packets was ended; it is started again")
         if not links and self._delays is None:
             return
         if self._delays is None:
@@ -389,3 +391,16 @@ class Impairments:
 
 def _line(place: Place) -> str:
     return ":".join(place)
+
+
+def _pull_out(cut: Cut, rooms: Rooms, wanted: dict[str, Keys]) -> None:
+    """Links: what their hosts send is stopped at each receiver, what they are sent at themselves."""
+    for host, network in cut.links:
+        for name, room in rooms.items():
+            room.open()
+            if index := room.interface(network):
+                keys = wanted.setdefault(name, Keys())
+                if name == host:
+                    keys.interfaces.append(interface_key(index))
+                else:
+                    keys.neighbours.append(neighbour_key(index, rooms.mac(host, network)))

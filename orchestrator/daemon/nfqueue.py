@@ -23,6 +23,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _MESSAGE = struct.Struct("=IHHII")
 _TIME = struct.Struct(">QQ")
 NUMBER = struct.Struct(">I")
+_KIND, _FIRST = struct.pack("=H", _SUBSYSTEM << 8 | _PACKET), struct.pack("=H", 1)
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
@@ -68,6 +69,21 @@ def answer(data: memoryview) -> int | None:
     if struct.unpack_from("=H", data, 4)[0] != _ERROR:
         return None
     return -int(struct.unpack_from("=i", data, 16)[0])
+
+
+_STAMP = _ATTRIBUTE.pack(20, _TIMESTAMP)
+_PLACES = (56, 40, 64, 48)  # where it usually stands
+
+
+def brief(data: memoryview) -> tuple[int, bytes, float] | None:
+    """Queue, number and time of a packet, where the message is as it nearly always is: `packet` reads any."""
+    if data[4:6] != _KIND or data[22:24] != _FIRST:
+        return None
+    for at in _PLACES:
+        if data[at : at + 4] == _STAMP:
+            seconds, micro = _TIME.unpack_from(data, at + 4)
+            return data[18] << 8 | data[19], bytes(data[24:28]), seconds + micro * 1e-6
+    return None
 
 
 class Packet(NamedTuple):

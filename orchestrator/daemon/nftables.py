@@ -33,11 +33,9 @@ DROP, ACCEPT, JUMP, RETURN = 0, 1, -3, -5  # NF_DROP, NF_ACCEPT, NFT_JUMP, NFT_R
 # Keys of `meta` and of `ct`, NFT_META_* and NFT_CT_*.
 IIF, FAMILY, PROTOCOL = 4, 15, 16
 EQUAL, NOT_EQUAL, LESS = 0, 1, 2  # NFT_CMP_*
-REGISTER, SECOND, SECOND_WORD = (
-    1,
-    2,
-    9,
-)  # NFT_REG_1, NFT_REG_2 of 16 bytes; NFT_REG32_01 of 4, within the first
+REGISTER, SECOND = 1, 2  # NFT_REG_1, NFT_REG_2: of 16 bytes
+# NFT_REG32_*: of 4 bytes, from 8 on
+SECOND_WORD, THIRD_WORD, FOURTH_WORD, NINTH_WORD, TENTH_WORD = 9, 10, 11, 16, 17
 MOST_ELEMENTS = 300  # in one message: a nested attribute has 64 KiB at most
 
 
@@ -228,6 +226,8 @@ class Key(NamedTuple):
 
 
 PAIR = {4: Key(7 << 6 | 7, 8), 6: Key(8 << 6 | 8, 32)}  # ipv4_addr . ipv4_addr, ipv6_addr . ipv6_addr
+_PORTS = 13 << 6 | 13  # inet_service . inet_service
+FLOW = {4: Key((7 << 6 | 7) << 12 | _PORTS, 16), 6: Key((8 << 6 | 8) << 12 | _PORTS, 40)}  # pairs with ports
 NEIGHBOUR = Key(20 << 6 | 9, 12)  # iface_index . ether_addr
 INTERFACE = Key(20, 4)  # iface_index
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.daemon.cut_rules import Which
+from orchestrator import errors
+from orchestrator.daemon import flows
+from orchestrator.daemon.cut_rules import Flow, Which
 from orchestrator.daemon.hosts import Host
 from orchestrator.daemon.in_force import InForce
 from orchestrator.daemon.probes import Way
@@ -57,6 +59,21 @@ class Rooms(dict[str, InForce]):
             if first and first != other:
                 return [first]
         return [receiver]
+
+    def flows(self, ways: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[Flow]]:
+        """The connections that there are between these, each way. Blocks; raises EngineError."""
+        found: dict[tuple[str, str], list[Flow]] = {}
+        for sender, receiver in ways:
+            if sender in self and receiver in self:
+                ends = (sender, receiver), (receiver, sender)
+                try:
+                    own, others = (list(flows.of(self[a].host, self.addresses(b))) for a, b in ends)
+                except OSError as error:
+                    raise errors.EngineError(
+                        f"the connections of {sender} cannot be seen: {error}"
+                    ) from error
+                found[sender, receiver] = list(dict.fromkeys([*own, *map(flows.back, others)]))
+        return found
 
     def _first_hop(self, name: str) -> str | None:
         """The router that a host sends to."""

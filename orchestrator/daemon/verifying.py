@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 from orchestrator.daemon import within
 from orchestrator.daemon.probes import Probes, Seen, Way
 
-CUT_SECONDS = 0.25  # that the control of a probe may take
+PATIENCE = (
+    1.0  # seconds that a probe may take longer than it should, before it is given up; a few ms are usual
+)
 _TIMES = 3  # probes of a link, of which the fastest counts
 _SLACK = 0.002  # seconds that the fastest may be off: a busy computer
-_MORE = 0.25  # that it may be slower beside
+_MORE = 0.25  # that it may be slower and still be what was asked for
 _TOGETHER = 400  # ways that are looked at at once
 _NETFILTER = 12
 _IPV6_HDRINCL = 36  # linux/in6.h
@@ -55,7 +57,7 @@ def cut(number: int, ways: Sequence[Way], open_ways: Sequence[Way]) -> list[Word
     for some in _parts([*ways, *open_ways]):
         probes = Probes(some)
         try:
-            seen += probes.cut(number, CUT_SECONDS)
+            seen += probes.cut(number, PATIENCE)
         finally:
             probes.close()
     return [_cut_word(one, stopped=at < len(ways)) for at, one in enumerate(seen)]
@@ -81,7 +83,7 @@ def links(ways: Sequence[Way], expected: Sequence[Expected]) -> list[Word]:
     for some in _parts(ways):
         probes = Probes(some)
         try:
-            seen += probes.time(max(one.most for one in expected) + _MORE, _TIMES)
+            seen += probes.time(max(one.most for one in expected) + PATIENCE, _TIMES)
         finally:
             probes.close()
     return [_link_word(one, what) for one, what in zip(seen, expected, strict=True)]

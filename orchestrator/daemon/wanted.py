@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.daemon.cut_rules import Which
+from orchestrator.daemon.cut_rules import Flow, Which
 from orchestrator.daemon.verifying import Word
 
 Ways = list[tuple[str, str]]  # from host, to host
@@ -24,6 +24,9 @@ class Cut:
     links: list[Place] = field(default_factory=list)
     until: float | None
     client: int | None  # the channel that it ends with
+    flows: dict[tuple[str, str], list[Flow]] | None = (
+        None  # of a cut of connections that there were, each way
+    )
     declared: bool = False
     flap: tuple[float, float] | None = None  # seconds that it is there, and is not, in turn
     again: float = 0.0  # when it is there again

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from orchestrator.join.callers import Called
 from orchestrator.join.incarnations import Life
-from orchestrator.join.paths import Claim
+from orchestrator.join.paths import RANK, Claim
 from orchestrator.model.recording import CallMade, Look
 
 REFUSED = ("ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH")
@@ -18,7 +18,7 @@ def of_tables(life: Life, looks: Sequence[Look]) -> list[Claim]:
     """What tables showed; and that it was gone, where two looks one after the other did not have it. `looks`:
     of its host, in order."""
     found = [
-        Claim(one.began, one.ended, one.state, "snapshot") for one in life.sightings if one.state != "LISTEN"
+        Claim(one.began, one.ended, one.state, "snapshot") for one in life.sightings if one.state in RANK
     ]
     if looks and life.sightings:
         last = life.sightings[-1]

@@ -82,10 +82,12 @@ def _tcp(data: bytes, at: int, length: int) -> _Found | None:
     if protocol != _TCP:
         return None
     sport, dport, seq, ack, offset, flags, window = _PORTS.unpack_from(data, start + header)
-    ends = (_text(source), sport), (_text(target), dport)
+    ends = _end(source, sport), _end(target, dport)
     return _ETHERNET + header + 20, *ends, flags, seq, ack, max(0, size - (offset >> 4) * 4), window
 
 
-@lru_cache(maxsize=4096)
-def _text(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+@lru_cache(maxsize=65536)
+def _end(address: bytes, port: int) -> tuple[str, int]:
+    """One value for all segments of a connection."""
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, address), port

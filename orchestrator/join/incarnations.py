@@ -78,7 +78,16 @@ class Life:
 
     def complete(self) -> None:
         """It has all that there is of it."""
-        self.began, self.ended = self.first(), self._last()
+        self.began = self.first()
+        self.ended = max(self.began, self._last())
+
+    @property
+    def asked_again(self) -> float | None:
+        """When a SYN of another socket came or went first: it ends a TIME_WAIT, whether it is answered or not
+        (net/ipv4/tcp_ipv4.c, TCP_TW_SYN)."""
+        after = self.after
+        first = after.segments[0] if after is not None and after.segments else None
+        return first.t if first is not None and first.flags & SYN else self.used_again
 
     @property
     def used_again(self) -> float | None:

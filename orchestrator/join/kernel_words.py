@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.join.paths import RANK
 from orchestrator.join.steps import Step
 from orchestrator.join.watching import Coverage
 from orchestrator.model.events import UNKNOWN, Source
@@ -25,7 +26,7 @@ _GOES_ON = ("FIN_WAIT2", "CLOSING")
 def by_kernel(changes: Sequence[Change], coverage: Coverage, length: float) -> list[Step]:
     """The path that the changes of one socket (in order) tell of. A state that it was in before the first has
     an `earliest` of minus infinity: since when is not known."""
-    words = [change for change in changes if change.kind == "state" and change.new is not None]
+    words = [change for change in changes if change.kind == "state" and change.new in RANK]
     if not words:
         return []
     resets = [change.t for change in changes if change.kind in ("reset-sent", "reset-received")]
@@ -35,7 +36,8 @@ def by_kernel(changes: Sequence[Change], coverage: Coverage, length: float) -> l
         if word.old != state and steps:
             began = steps[-1].latest
             steps.append(Step(UNKNOWN, began, began, source=_SOURCE, why=MISSING))
-            steps.append(Step(word.old or UNKNOWN, began, word.t, source=_SOURCE))
+            if word.old in RANK:
+                steps.append(Step(word.old, began, word.t, source=_SOURCE))
         assert word.new is not None
         state = word.new
         ends = state == "CLOSE" and word.old in _GOES_ON
@@ -49,7 +51,7 @@ def by_kernel(changes: Sequence[Change], coverage: Coverage, length: float) -> l
 
 
 def _before(first: Change) -> list[Step]:
-    if first.old in (None, "CLOSE", "LISTEN"):
+    if first.old not in RANK or first.old == "CLOSE":
         return []
     return [Step(first.old, float("-inf"), first.t, source=_SOURCE)]
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from orchestrator.join.incarnations import Life
+from orchestrator.join.paths import RANK
 from orchestrator.join.steps import NO_SIGN, SILENT, Step
 from orchestrator.join.tcp import Machine
 from orchestrator.join.watching import Coverage, Gap
@@ -52,6 +53,7 @@ def by_packets(life: Life, coverage: Coverage, length: float, tampered: float) -
     marks = _run(life, machine, marking=bool(gaps))
     steps = machine.steps
     if steps:
+        machine.settle(length)
         if not coverage.bare:
             _widened(steps)
         steps = _believed(machine, coverage, length, tampered)
@@ -93,7 +95,7 @@ def _run_slowly(life: Life, machine: Machine, marking: bool) -> list[tuple[float
     places = 0
     for segment in life.segments:
         while sighting is not None and sighting.ended <= segment.t:
-            if machine.state in (None, UNKNOWN) and life.local != life.peer:
+            if machine.state in (None, UNKNOWN) and sighting.state in RANK and life.local != life.peer:
                 machine.know(sighting.state, sighting.began, sighting.ended)
             sighting = next(seen, None)
         before = machine.state

@@ -77,6 +77,8 @@ def merged(path: Iterable[Step]) -> list[Step]:
     for step in path:
         if not found or found[-1].state != step.state:
             found.append(step)
+        elif step.why and not found[-1].why:
+            found[-1].why = step.why
     return found
 
 

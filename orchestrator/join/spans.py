@@ -40,16 +40,20 @@ def spans(path: Sequence[Step], errors: Mapping[Source, float]) -> list[Span]:
     """Each step lasts until the next. `errors`: how far a source's times may be off."""
     found: list[Span] = []
     last = len(path) - 1
-    middles = [step.latest if step.earliest < 0 else (step.earliest + step.latest) / 2 for step in path]
+    middles: list[float] = []
+    for step in path:  # times that are known to intervals may overlap
+        middle = step.latest if step.earliest == SINCE_EVER else (step.earliest + step.latest) / 2
+        middles.append(max(middle, middles[-1]) if middles else middle)
     for at, step in enumerate(path):
         began = middles[at]
-        open_ = step.earliest < 0
+        open_ = step.earliest == SINCE_EVER
+        apart = 0.0 if open_ else max(began - step.earliest, step.latest - began)
         found.append(
             Span(
                 state=step.state,
                 began=began,
-                ended=None if at == last else max(began, middles[at + 1]),
-                error=errors[step.source] + (0.0 if open_ else (step.latest - step.earliest) / 2),
+                ended=None if at == last else middles[at + 1],
+                error=errors[step.source] + apart,
                 source=step.source,
                 why=step.why or (SINCE_WHEN if open_ else ""),
             )
@@ -57,6 +61,7 @@ def spans(path: Sequence[Step], errors: Mapping[Source, float]) -> list[Span]:
     return found
 
 
+SINCE_EVER = float("-inf")
 SINCE_WHEN = "since when is not known"
 
 

@@ -86,7 +86,7 @@ class States:
         if seen is not None and life.host in self._cookies and seen.machine.answers:
             seen = ByPackets(seen.machine, [step for step in seen.steps if step.state != "SYN_RECV"])
         if seen is not None and not (life.changes or life.sightings or life.called or life.after):
-            return EndStates(tuple(spans(seen.steps, host.errors)), machine)
+            return EndStates(tuple(spans(paths.merged(seen.steps), host.errors)), machine)
         return EndStates(tuple(self._from_all(life, host, seen)), machine)
 
     def _from_all(self, life: Life, host: Host, seen: ByPackets | None) -> list[Span]:
@@ -103,7 +103,7 @@ class States:
             _reset_while_closing(path, life.called)
         _ended(path, claims, life.segments[-1].t if life.segments else float("-inf"))
         paths.narrowed(path, claims)
-        found = spans(path, host.errors)
+        found = spans(paths.merged(path), host.errors)
         if told and by_packet:
             stayed = stays(by_packet, life.segments[-1].t)
             found = with_others(found, "packet", stayed, host.errors["packet"])
@@ -130,7 +130,8 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
     closing = next(iter(evidence.closings(called)), None)
     last = path[-1]
     if closing is None:
-        if last.state != UNKNOWN or last.why not in (STUCK, SILENT) or called.shared or not called.holders:
+        hidden = last.state == UNKNOWN and last.why in (STUCK, SILENT) and len(path) > 1
+        if not hidden or called.shared or not called.holders:
             return []
         return [Claim(length, length, path[-2].state, "call")]
     before = None
@@ -154,10 +155,12 @@ def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> l
 def _used_again(path: list[Step], life: Life) -> None:
     """Its tuple has a new socket, so this one is gone: a TIME_WAIT was ended by that (tcp_tw_reuse, RFC 9293,
     3.6.1), anything else before it."""
-    at = life.used_again
-    if at is None or not path or path[-1].state == "CLOSE":
+    if not path or path[-1].state == "CLOSE":
         return
     last = path[-1]
+    at = life.asked_again if last.state == "TIME_WAIT" else life.used_again
+    if at is None:
+        return
     while path and path[-1].earliest > at:
         path.pop()
     earliest = at if last.state == "TIME_WAIT" else min(at, max(life.ended, last.latest))

@@ -129,6 +129,8 @@ class Machine:
     def sent(self, segment: Segment, place: int) -> None:
         """A segment went out."""
         flags, at = segment.flags, segment.t
+        if self._hidden is not None:
+            self.settle(at)
         if flags & SYN:
             self._sent_syn(segment, place)
             return
@@ -267,6 +269,8 @@ class Machine:
     def received(self, segment: Segment) -> None:
         """A segment came in."""
         flags = segment.flags
+        if self._hidden is not None:
+            self.settle(segment.t)
         if flags & RST:
             self._received_reset(segment)
             return
@@ -394,11 +398,16 @@ class Machine:
         if self.stuck is not None:
             self._flight_at, self._acked_at, self._was_full = self.stuck, at, True
             self.stuck = None
-        if self._hidden is not None and self.fin_out is None:
-            if self.steps[-1].state == UNKNOWN:  # no FIN was behind it: the other end was the first to close
-                self.steps.pop()
-                self._go("CLOSE_WAIT", *self._hidden, received=True)
+
+    def settle(self, at: float) -> None:
+        """If all data is through, and for some time nothing came behind it, no FIN did either: the other end
+        was the first to close."""
+        hidden = self._hidden
+        through = self.stuck is None and not self.outstanding and not self._goes_on(at)
+        if hidden is not None and through and self.fin_out is None and self.steps[-1].state == UNKNOWN:
             self._hidden = None
+            self.steps.pop()
+            self._go("CLOSE_WAIT", *hidden, received=True)
 
     def wait_unseen(self, steps: list[Step], at: float, why: str = STUCK) -> None:
         """At that time a FIN may have been waiting behind data: since when, is added to these."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.model.plan import Plan
 
 # How packets of a cut are known and answered; the words are those of the file and of the command line.
-KINDS = ("syn", "syn-ack", "ack", "data", "fin", "rst", "new")
+KINDS = ("syn", "syn-ack", "ack", "data", "fin", "rst", "new", "established")
 ANSWERS = ("rst", "icmp")
 # What a link can be set to: durations, parts of the packets, bytes in a second.
 DURATIONS, PARTS, RATE = ("delay", "jitter"), ("loss", "duplicate", "reorder", "corrupt"), "rate"

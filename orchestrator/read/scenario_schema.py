@@ -238,7 +238,8 @@ STEP_FIELDS: dict[str, Field] = {
     "cut": _text(
         "Between two hosts or networks nothing passes from now on: `alice web`. With `for 2s` it ends by "
         "itself; `one-way`: only what the first sends; `port=80`; `kind=syn`, `syn-ack`, `ack`, `data`, "
-        "`fin`, `rst`, `new`; `packets=1`: so many and no more; `reject=rst` or `icmp`: it is answered.",
+        "`fin`, `rst`, `new`, `established`; `packets=1`: so many and no more; `reject=rst` or "
+        "`icmp`: it is answered.",
         "alice web for 2s",
     ),
     "heal": _text("Take back what the scenario has cut and set: `all`, or the cuts of `alice web`.", "all"),

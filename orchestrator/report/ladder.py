@@ -99,10 +99,12 @@ def ladder(
     width: int,
     around: Sequence[Event] = (),
     via: Sequence[Via] = (),
+    *,
+    impaired: bool = False,
     most: int = MOST_RUNGS,
 ) -> Ladder:
     """The layout in so many columns. `around`: what happened beside it meanwhile (notes, impairments); `via`:
-    who has translated it on the way."""
+    who has translated it on the way; `impaired`: whether netfilter may hold or drop what came."""
     notes = Notes(history, via)
     found = moments(history, around, notes.mark)
     kept = list(folded(found, most))
@@ -113,6 +115,7 @@ def ladder(
     for one in kept:
         placed.add(one)
     arrows = tuple(placed.arrows())
+    placed.kinds |= {"behind"} if impaired and arrows else set()
     return Ladder(
         title=words.title(history),
         began=f"0 is {words.seconds(zero)} after the recording began" if zero else "",

@@ -18,6 +18,8 @@ _MARKS = {
     "lost": "an arrow that ends at a cross was sent, and never came where somebody watched",
     "unseen": "an arrow with a ? was seen at one end only: nobody watched the other,"
     " what was seen there is lost, or it was still on its way",
+    "behind": "arrows come to an interface; what an impairment (cut, link) holds or drops behind it,"
+    " comes to its socket later or not at all",
     "slanted": "an arrow in two pieces is one segment, when it left and when it came",
 }
 

@@ -27,6 +27,7 @@ SOME = 5  # connections, up to which each has its ladder where everything is ask
 EVIDENCE = 3  # ladders for a scenario that did not pass
 BRIEF = 12  # connections, up to which a calm summary has a line for each
 MOST_AROUND = 40  # notes, impairments, log lines in a ladder
+IMPAIRING = ("cut", "link")
 Asked = Literal["yes", "no", "calm", "evidence"]  # everything; nothing; at a terminal; in a pipe
 
 
@@ -86,7 +87,8 @@ def of_connection(history: History, timeline: Timeline, paper: Paper = BARE) -> 
     """Its ladder."""
     recording = timeline.recording
     passed = via(history, recording.segments, recording.translations)
-    laid = ladder(history, paper.columns, around(history, timeline.events), passed)
+    beside = around(history, timeline.events)
+    laid = ladder(history, paper.columns, beside, passed, impaired=_impaired(history, timeline.events))
     yield from ladder_text.lines(laid, paper.style, paper.glyphs)
 
 
@@ -108,6 +110,13 @@ def around(history: History, events: Sequence[Event]) -> list[Event]:
         and (not one.host or one.host in hosts or one.source == "impairment")
     )
     return [one for one, _ in zip(found, range(MOST_AROUND), strict=False)]
+
+
+def _impaired(history: History, events: Sequence[Event]) -> bool:
+    """Whether something was made, before it ended, that holds or drops packets behind the taps of hosts."""
+    return any(
+        one.source == "impairment" and one.kind in IMPAIRING and one.t <= history.ended for one in events
+    )
 
 
 # Which connections.

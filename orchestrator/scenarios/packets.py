@@ -38,12 +38,19 @@ class Taken(msgspec.Struct, frozen=True):
 
 class Packets:
     """The part of the daemon's history from `since` on; both moments in ns of the monotonic clock. `opening`:
-    hosts that are not watched are from now on."""
+    hosts that are not watched are from now on, those of `about` before others."""
 
     def __init__(
-        self, open_channel: Open, plan: Plan, origin: int, since: int, *, opening: bool = True
+        self,
+        open_channel: Open,
+        plan: Plan,
+        origin: int,
+        since: int,
+        *,
+        opening: bool = True,
+        about: tuple[str, ...] = (),
     ) -> None:
-        self._opening = opening
+        self._opening, self._about = opening, about
         self._open, self._plan, self._origin, self._since = open_channel, plan, origin, since
         self._watched = Watched(origin, since)
         self.shift = clock.Shift()
@@ -132,7 +139,10 @@ class Packets:
     def _run(self) -> None:
         try:
             self._channel = self._open()
-            self._request = self._channel.ask("history", hosts=None, since=self._since, open=self._opening)
+            since, first = self._since, list(self._about)
+            self._request = self._channel.ask(
+                "history", hosts=None, since=since, open=self._opening, first=first
+            )
             for message, data in self._channel.parts(self._request):
                 if "part" in message:
                     self._take(message["part"], data)

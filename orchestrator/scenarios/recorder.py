@@ -29,18 +29,20 @@ if TYPE_CHECKING:
 
 MOST_CALLS = 200_000
 MOST_SAID = 100_000
-_LINE_ERROR = 0.3  # seconds: an agent looks at followed files every 0.25
+_LOOK = 0.25  # seconds between an agent's looks at a followed file, agent/logs.py
 _CLOCKS = 0.1  # seconds that two clocks may differ by, once mapped
 _TOLD_ERROR = 0.01  # seconds for an answer to come
 
 
 class Recorder:
-    """A context manager. `origin`: when t = 0 is, on time.monotonic()."""
+    """A context manager. `origin`: when t = 0 is, on time.monotonic(). `about`: hosts that are watched before
+    others, where there are too many."""
 
-    def __init__(self, open_channel: Open, plan: Plan, origin: float) -> None:
+    def __init__(self, open_channel: Open, plan: Plan, origin: float, about: Iterable[str] = ()) -> None:
         self._plan, self._origin = plan, origin
         self._since = time.monotonic()
-        self._packets = Packets(open_channel, plan, round(origin * 1e9), round(self._since * 1e9))
+        begins = round(origin * 1e9), round(self._since * 1e9)
+        self._packets = Packets(open_channel, plan, *begins, about=tuple(about))
         self._traces = Traces(
             open_channel,
             [host.name for host in plan.hosts],
@@ -90,8 +92,11 @@ class Recorder:
             self._sightings.saw(tables, joined, self._packets.shift.add / 1e9 - self._origin)
 
     def line(self, host: str, text: str, source: str) -> None:
-        """A line of a log has come in."""
-        self._say(Said(t=self.now(), error=_LINE_ERROR, host=host, source="log", kind="line", text=text))
+        """A line of a log has come in: of a program at once, of a file when an agent has looked at it."""
+        error = _LOOK / 2 + _TOLD_ERROR if source.startswith("/") else _TOLD_ERROR
+        t = self.now() - error
+        told = {"from": source}
+        self._say(Said(t=t, error=error, host=host, source="log", kind="line", text=text, detail=told))
 
     def exited(self, host: str, text: str, at: float, code: int | None) -> None:
         """A program has ended, `at` on time.monotonic()."""
@@ -111,6 +116,12 @@ class Recorder:
         now = self.now()
         middle = (began - self._origin + now) / 2
         self._say(Said(t=middle, error=now - middle, host=host, source="impairment", kind=kind, text=text))
+
+    def found_impaired(self, answer: dict[str, Any]) -> None:
+        """What was impaired when this began: packets are dropped or held behind the taps from the start."""
+        for one in answer.get("impairments", ()):
+            about = {"kind": str(one.get("kind")), "text": f"{one.get('text')} (since before)"}
+            self._say(Said(t=0.0, host="", source="impairment", **about))  # type: ignore[arg-type]
 
     def impaired(self, answer: dict[str, Any], asked: float) -> None:
         """What the daemon's `impairments` says has happened meanwhile, and no step of ours has done: others'

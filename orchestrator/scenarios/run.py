@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from orchestrator.errors import LabError
+import msgspec
+
+from orchestrator.errors import DaemonError, DaemonGone, LabError
 from orchestrator.join.timeline import timeline
 from orchestrator.model.events import Event
 from orchestrator.model.impairments import Impaired
@@ -68,7 +70,10 @@ def run_scenario(
     records of steps. Raises LabError where the lab cannot even be reached; what fails later is in the record.
     """
     logs, counters = hosts_of(scenario, LogOf), hosts_of(scenario, CounterOf)
-    with staged(open_channel, plan, audience, began, watch=watch, logs=logs, counters=counters) as stage:
+    about = mentioned(scenario, plan)
+    with staged(
+        open_channel, plan, audience, began, watch=watch, logs=logs, counters=counters, about=about
+    ) as stage:
         return _Performance(stage, scenario, audience).run()
 
 
@@ -82,14 +87,15 @@ def staged(
     watch: bool,
     logs: Iterable[str],
     counters: Iterable[str],
+    about: Iterable[str] = (),
 ) -> Iterator[Stage]:
     """All that steps are performed with, on channels of their own, as long as the block lasts. `logs`,
-    `counters`: hosts that there are expectations on."""
+    `counters`: hosts that there are expectations on; `about`: those that are watched before others."""
     requests = Requests(open_channel())
     try:
         with (
             contextlib.closing(open_channel()) as channel,
-            Recorder(open_channel, plan, began) as recorder,
+            Recorder(open_channel, plan, began, about) as recorder,
             Heartbeat() as heartbeat,
         ):
             ledger = Ledger()
@@ -183,10 +189,20 @@ class _Performance:
         self._problem = self._problem or problem
 
     def _look_at_links(self) -> None:
-        """A lab that is not as its file says is not the one that the scenario is about."""
+        """What is impaired already belongs into the record; and a lab that is not as its file says is not the
+        one that the scenario is about."""
         plan = self._stage.plan
+        try:
+            seen = self._stage.requests.call("impairments")
+        except DaemonGone:
+            raise
+        except DaemonError as error:
+            if plan.impaired != Impaired():
+                self._doubt = f"what the file declares of links cannot be made here: {error.message}"
+            return
+        self._stage.recorder.found_impaired(seen)
         if plan.impaired != Impaired():
-            self._doubt = impairing.not_in_force(self._stage.requests.call("impairments"), plan)
+            self._doubt = impairing.not_in_force(seen, plan)
 
     def _gather(self) -> None:
         """What was impaired meanwhile, by whom ever, and what has ended by itself."""
@@ -263,6 +279,21 @@ def hosts_of(scenario: Scenario, kind: type[CounterOf | LogOf]) -> list[str]:
     """The hosts whose counters (or logs) a scenario has expectations on."""
     steps = (*scenario.setup, *scenario.steps, *scenario.cleanup)
     return [one.subject.host for one in expectations(steps) if isinstance(one.subject, kind)]
+
+
+def mentioned(scenario: Scenario, plan: Plan) -> list[str]:
+    """Hosts of the lab that a scenario names anywhere, and routers, which all may go through."""
+    words: set[str] = set()
+    left: list[Any] = [msgspec.to_builtins((scenario.setup, scenario.steps, scenario.cleanup))]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            words.add(one)
+        elif isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list | tuple):
+            left += one
+    return [host.name for host in plan.hosts if host.kind == "router" or host.name in words]
 
 
 def expectations(steps: Sequence[Step]) -> Iterator[Expectation]:

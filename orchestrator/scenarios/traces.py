@@ -115,6 +115,8 @@ class Traces:
     def _run(self) -> None:
         try:
             self._channel = self._open()
+            if self._over:  # it was closed before there was a channel to close
+                return self._channel.close()
             self._request = self._channel.ask("trace")
             for message, data in self._channel.parts(self._request):
                 if "part" in message:

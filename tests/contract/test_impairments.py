@@ -12,6 +12,7 @@ from orchestrator.engines.base import Engine
 from orchestrator.errors import LabError
 from tests.conftest import LabFactory
 from tests.support.rig import Rig, eventually
+from tests.support.rows import look
 
 LAB = """
 networks: {net: {subnet6: auto}, far: {}}
@@ -37,6 +38,13 @@ def connect(lab: Rig, host: str, *, port: int = 80, family: int = 4, timeout: fl
     """A connect from a host to web, whatever comes of it."""
     address = lab.address("web", family)
     return lab.ask(host, "connect", address=address, port=port, timeout=timeout, to=f"c{time.monotonic_ns()}")
+
+
+def fastest(lab: Rig, host: str) -> float:
+    """Seconds of the fastest of five connects: a busy computer makes some slow, and none fast."""
+    answers = [connect(lab, host) for _ in range(5)]
+    assert all(one["errno"] is None for one in answers), answers
+    return min(float(one["duration"]) for one in answers)
 
 
 def passes(lab: Rig, host: str, **arguments: Any) -> bool:
@@ -123,8 +131,29 @@ def test_one_packet_of_a_kind(healed: Rig, host: str) -> None:
     cut(healed, host, "web", both=False, kind="syn", packets=1)
     took = connect(healed, host)
     assert took["errno"] is None
-    assert 0.9 < took["duration"] < 2.5, "the SYN is sent again after a second, and that one comes"
-    assert connect(healed, host)["duration"] < 0.9
+    assert 0.9 < took["duration"] < 4.5, "the SYN is sent again after a second, and that one comes"
+    assert fastest(healed, host) < 0.9
+
+
+@pytest.mark.parametrize(("host", "family"), [("alice", 4), ("alice", 6), ("bob", 4)])
+def test_connections_that_there_are_or_new_ones(healed: Rig, host: str, family: int) -> None:
+    address, name = healed.address("web", family), f"kept-{host}-{family}"
+    healed.call(host, "connect", address=address, port=80, to=name)
+
+    def unacknowledged() -> bool:
+        seen = look(healed).connections
+        return any(one.client and one.client.host == host and one.client.tx_queue for one in seen)
+
+    cut(healed, host, "web", kind="established")
+    assert passes(healed, host, family=family), "a new one"
+    healed.call(host, "send", fd=name, text="not heard")
+    assert eventually(unacknowledged)
+    healed.channel.call("heal")
+    assert eventually(lambda: not unacknowledged())
+    cut(healed, host, "web", kind="syn")
+    assert not passes(healed, host, family=family)
+    healed.call(host, "send", fd=name, text="heard")
+    assert healed.call(host, "get", fd=name, option="TCP_INFO")["errno"] is None
 
 
 def test_the_last_acknowledgement_of_a_handshake_is_lost(healed: Rig) -> None:
@@ -134,21 +163,21 @@ def test_the_last_acknowledgement_of_a_handshake_is_lost(healed: Rig) -> None:
 
 def test_a_delay_holds_what_a_host_sends_at_every_receiver(healed: Rig) -> None:
     link(healed, "alice", "net", delay=0.05)
-    assert 0.049 < connect(healed, "alice")["duration"] < 0.09, "one way of the round trip"
-    assert connect(healed, "bob")["duration"] < 0.04, "others are as before"
+    assert 0.049 < fastest(healed, "alice") < 0.09, "one way of the round trip"
+    assert fastest(healed, "bob") < 0.04, "others are as before"
 
 
 def test_a_networks_delay_holds_each_crossing_once(healed: Rig) -> None:
     link(healed, "", "net", delay=0.03)
     for host in ("alice", "bob"):
-        assert 0.059 < connect(healed, host)["duration"] < 0.1
+        assert 0.059 < fastest(healed, host) < 0.1
 
 
 def test_two_impairments_on_one_path_add_up(healed: Rig) -> None:
     link(healed, "", "net", delay=0.02)
     link(healed, "alice", "net", delay=0.03)
     link(healed, "web", "net", delay=0.01)
-    assert 0.079 < connect(healed, "alice")["duration"] < 0.12, "30 + 20 there, 10 + 20 back"
+    assert 0.079 < fastest(healed, "alice") < 0.12, "30 + 20 there, 10 + 20 back"
 
 
 def test_setting_one_leaves_the_others_and_clear_removes_all(healed: Rig) -> None:
@@ -158,7 +187,7 @@ def test_setting_one_leaves_the_others_and_clear_removes_all(healed: Rig) -> Non
     assert seen == [{"host": "alice", "network": "net", "delay": 0.03, "loss": 0.01}]
     link(healed, "alice", "net")
     assert healed.channel.call("impairments")["links"] == []
-    assert connect(healed, "alice")["duration"] < 0.02
+    assert fastest(healed, "alice") < 0.02
 
 
 def test_all_is_lost(healed: Rig) -> None:
@@ -211,7 +240,7 @@ def test_what_a_client_impairs_ends_with_its_channel(healed: Rig) -> None:
         assert not passes(healed, "alice")
     assert eventually(lambda: not healed.channel.call("impairments")["impairments"])
     assert passes(healed, "alice")
-    assert connect(healed, "bob")["duration"] < 0.04
+    assert fastest(healed, "bob") < 0.04
 
 
 def test_probes_do_not_show_in_tables(healed: Rig) -> None:
@@ -239,7 +268,7 @@ def test_a_host_that_is_made_anew_is_impaired_as_before(lab_factory: LabFactory,
     cut(lab, "bob", "web")
     bringup.restart(lab.lab, "web")
     assert engine.name
-    assert 0.059 < connect(lab, "alice")["duration"] < 0.1
+    assert 0.059 < fastest(lab, "alice") < 0.1
     assert not passes(lab, "bob")
 
 
@@ -247,6 +276,6 @@ def test_the_file_declares(lab_factory: LabFactory) -> None:
     text = LAB.replace("net: {subnet6: auto}", "net: {delay: 20ms}")
     text = text.replace("networks: [far]}", "networks: [far], links: {far: {delay: 10ms}}}")
     lab = lab_factory(f"{text}cuts: [alice web port=8080]\n")
-    assert 0.039 < connect(lab, "alice")["duration"] < 0.08
-    assert 0.049 < connect(lab, "bob")["duration"] < 0.09
+    assert 0.039 < fastest(lab, "alice") < 0.08
+    assert 0.049 < fastest(lab, "bob") < 0.09
     assert not passes(lab, "alice", port=8080)

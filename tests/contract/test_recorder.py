@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from orchestrator import bringup, histories
+from orchestrator.engines import namespaces_find
 from orchestrator.errors import ObservationError
 from orchestrator.join import recordings
 from orchestrator.model.recording import ACK, FIN, RST, SYN, Recording, Segment, Watch
 from orchestrator.runs import Runner
+from orchestrator.scenarios.packets import SETTLE_SECONDS
 from orchestrator.scenarios.recorder import Recorder
 from tests.conftest import LabFactory
 from tests.support.rig import Rig, eventually
@@ -22,7 +28,7 @@ LAB = """
 networks: {office: {subnet6: auto}, dc: {subnet6: auto}}
 routers: {edge: {networks: [office, dc]}}
 hosts:
-  web: {role: server, networks: [dc]}
+  web: {role: server, networks: [dc], logs: [/tmp/said]}
   alice: {role: client, networks: [office]}
 """
 real = pytest.mark.engine("namespaces", "docker")
@@ -219,6 +225,33 @@ def test_a_lab_that_ends_meanwhile_ends_the_recording(lab_factory: LabFactory) -
     assert packets(found)["alice"].ended < found.length
 
 
+@real
+def test_programs_lines_and_interventions_are_in_it(lab: Rig) -> None:
+    text = """
+steps:
+  - web: run sh -c "echo begun >> /tmp/said"
+  - web: run sh -c "exit 3" fails=3
+  - expect: {log: web, contains: begun, within: 3s}
+  - pause: web
+  - resume: web
+"""
+    runner = Runner(lab.lab, Silent())
+    record = runner.run(scenarios(LAB, text)[0])
+    assert record.verdict == "pass", explained(record)
+    found = recordings.decode(runner.recordings[record.recording])
+    said = {(one.source, one.kind, one.detail.get("code")): one for one in found.said}
+    assert said.keys() == {
+        ("exit", "exit", 0),
+        ("exit", "exit", 3),
+        ("log", "line", None),
+        ("impairment", "pause", None),
+        ("impairment", "resume", None),
+    }
+    line, ended = said["log", "line", None], said["exit", "exit", 0]
+    assert (line.host, line.text, line.detail) == ("web", "begun", {"from": "/tmp/said"})
+    assert line.t - line.error <= ended.t + ended.error, "it was written before its program ended"
+
+
 @pytest.mark.engine("fake")
 def test_without_packets_that_is_said(lab: Rig) -> None:
     record = perform(lab, LAB, STEPS)
@@ -262,3 +295,46 @@ def test_a_large_lab_is_watched_while_somebody_records(lab_factory: LabFactory) 
         kept = histories.taken(lab.lab)  # somebody records
         assert flags(kept, "web", 8345) == mirrored(HANDSHAKE)
     eventually(lambda: taps(lab, "web") == 0)
+
+
+@pytest.mark.engine("namespaces")
+def test_a_daemon_that_is_stopped_holds_up_nothing(lab_factory: LabFactory) -> None:
+    lab = lab_factory(LAB)
+    (daemon,) = namespaces_find.daemons(lab.lab.key.owner, lab.lab.key.name)
+    with recording(lab) as recorder:
+        connect(lab, 8346)
+        signal.pidfd_send_signal(daemon.pidfd, signal.SIGSTOP)
+        try:
+            before = recorder.now()
+            found = recorder.recording()
+            assert recorder.now() - before < 2 * SETTLE_SECONDS + 2
+            assert all(one.ended <= before for one in packets(found).values()), "what came later is not known"
+        finally:
+            signal.pidfd_send_signal(daemon.pidfd, signal.SIGCONT)
+        lab.call("alice", "shutdown", fd="c", how="write")
+        found = recorder.recording()
+        assert flags(found, "alice", 8346)[:4] == HANDSHAKE + HALF_CLOSED[:1]
+        assert packets(found)["alice"].ended > before
+    daemon.close()
+
+
+def test_without_the_right_to_see_packets_that_is_said() -> None:
+    """As on a kernel without AF_PACKET, or in a container without CAP_NET_RAW."""
+    if os.geteuid():
+        pytest.skip("this user is not root: it cannot become another")
+    code = (
+        "import os, types\n"
+        "from orchestrator.daemon import history\n"
+        "proc = os.open('/proc/self', os.O_RDONLY)\n"
+        "print(history._of_host(types.SimpleNamespace(proc=proc, name='h'), 2))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        user=65534,
+        group=65534,
+        extra_groups=[],
+    )
+    assert done.stdout.startswith("its packets cannot be seen: ")

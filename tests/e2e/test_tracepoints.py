@@ -204,3 +204,21 @@ def test_only_what_is_the_labs(lab: Rig, traces: Traces, engine: Engine) -> None
         cookies = [{change.cookie for change in one.taken().changes} for one in (traces, theirs)]
         assert not cookies[0] & cookies[1]
         theirs.close()
+
+
+def test_where_it_is_not_allowed_the_reason_is_told(lab: Rig, engine: Engine) -> None:
+    """A namespaces daemon is in a user namespace: it may not, and says which hosts there are all the same."""
+    if engine.name != "namespaces":
+        pytest.skip("a docker daemon may, where root may")
+    names = [host.name for host in lab.lab.plan.hosts]
+    traces = Traces(lab.another, names, 0, here=False)
+    traces.start()
+    try:
+        taken = traces.taken()
+        assert traces.why
+        assert not taken.changes
+        assert {(one.host, one.why, one.began == one.ended) for one in taken.watches} == {
+            (name, traces.why, True) for name in names
+        }
+    finally:
+        traces.close()

@@ -150,15 +150,13 @@ class Tracer:
 
     def close(self) -> None:
         """Idempotent. The kernel takes some ms for each program that it detaches."""
-        links, self._links = self._links, []
+        links = [*self._links, *(fd for counter in self._hits.values() for fd in counter.taken())]
+        self._links, self._hits = [], {}
         with ThreadPoolExecutor(max_workers=max(len(links), 1)) as threads:
             list(threads.map(os.close, links))
         for fd in (*self._programs.values(), *self._maps):
             os.close(fd)
         self._programs, self._maps = {}, []
-        for counter in self._hits.values():
-            counter.close()
-        self._hits = {}
         if self._ring is not None:
             self._ring.close()
 

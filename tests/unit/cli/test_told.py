@@ -7,9 +7,14 @@ import io
 import pytest
 
 from orchestrator.cli import keys
+from orchestrator.cli.paper import paper_for
 from orchestrator.cli.told import Quit, Told
-from orchestrator.model.runs import CallResult, StepRecord
+from orchestrator.model.recording import Recording
+from orchestrator.model.runs import CallResult, ScenarioRecord, StepRecord
 from orchestrator.model.steps import Call, Note, Parallel, Repeat, Step, Wait
+from orchestrator.report.arrows import ASCII
+from orchestrator.report.layout import Style
+from orchestrator.report.run_timeline import Asked, Paper
 
 LISTEN = Call(line=1, column=1, text="web: listen :80", host="web", verb="listen")
 CLOSE = Call(line=2, column=1, text="web: close", host="web", verb="close")
@@ -107,3 +112,60 @@ def test_q_ends_the_run_and_cleanup_is_not_waited_for(monkeypatch: pytest.Monkey
         audience.step_begins(LISTEN, "steps")
     audience.step_begins(CLOSE, "cleanup")
     assert asked(said) == 1
+
+
+PASSED = ScenarioRecord(name="s", label="s", verdict="pass")
+FAILED = ScenarioRecord(name="s", label="s", verdict="fail")
+RECORDING = Recording(lab="first", engine="fake", began=1.7e9, length=1.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "record", "told"),
+    [
+        ("no", FAILED, False),
+        ("evidence", PASSED, False),
+        ("evidence", FAILED, True),
+        ("calm", PASSED, False),
+        ("yes", PASSED, True),
+    ],
+)
+def test_what_happened_is_told_as_it_is_asked_for(asked: Asked, record: ScenarioRecord, told: bool) -> None:
+    said = io.StringIO()
+    Told(said, timeline=asked).recorded(record, RECORDING)
+    assert said.getvalue().startswith("timeline: 0 connections") is told
+
+
+def test_a_timeline_that_cannot_be_shown_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no \x1b such thing")
+
+    monkeypatch.delenv("LAB_DEBUG", raising=False)
+    monkeypatch.setattr("orchestrator.report.run_timeline.of_scenario", broken)
+    said = io.StringIO()
+    Told(said, timeline="yes").recorded(PASSED, RECORDING)
+    assert said.getvalue() == "timeline: it cannot be shown (ValueError: no \\x1b such thing)\n"
+
+
+class Stream(io.StringIO):
+    """With an encoding."""
+
+    encoding = "utf-8"
+
+
+@pytest.mark.parametrize(
+    ("columns", "ascii_only", "paper"),
+    [
+        (None, False, Paper()),
+        ("100", False, Paper(Style(100))),
+        ("wide", True, Paper(glyphs=ASCII)),
+    ],
+)
+def test_paper_of_a_pipe(
+    columns: str | None, ascii_only: bool, paper: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    found = paper_for(Stream(), ascii_only=ascii_only)
+    assert found == paper
+    assert found.columns == (found.style.width or 80)

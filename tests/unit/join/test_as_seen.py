@@ -10,7 +10,18 @@ from msgspec import structs
 from orchestrator.join.steps import HIDDEN, NO_SIGN, STUCK
 from orchestrator.join.timeline import timeline
 from orchestrator.model.recording import Look, Said
-from tests.unit.join.scripts import call, client, history, path, recording, seen, server, told, watched
+from tests.unit.join.scripts import (
+    call,
+    client,
+    history,
+    packets,
+    path,
+    recording,
+    seen,
+    server,
+    told,
+    watched,
+)
 from tests.unit.join.test_tcp import ANSWERED, CLOSED_BY_CLIENT, OPENED
 from tests.unit.join.worlds import PLAN
 
@@ -64,6 +75,31 @@ def test_a_fin_that_comes_while_data_waits() -> None:
     assert last(text, length=0.1) == ("unknown", HIDDEN)
     through = f"{text}\n 0.03000  web > alice  A  2  64001  window 64000"
     assert client(through, length=0.1) == "SYN_SENT ESTABLISHED CLOSE_WAIT"
+
+
+def test_a_fin_that_comes_while_one_waits_behind_data() -> None:
+    """Both had closed; which states it went through meanwhile shows nowhere."""
+    text = f"""{FULL}
+    0.02000  web > alice  FA  1      1
+    0.02005  alice > web  A   64001  2
+    0.03000  web > alice  A   2      64001  window 64000
+    0.03002  alice > web  FA  64001  2
+    0.03010  web > alice  A   2      64002
+    """
+    assert last(text, length=0.1) == ("unknown", HIDDEN)
+
+
+def test_a_syn_ends_time_wait_though_the_queue_is_full() -> None:
+    one = recording(CLOSED_BY_CLIENT.replace("alice", "x").replace("web", "alice").replace("x", "web"))
+    again = packets("5.0  web > alice  S  0", isn={"web": 999_999, "alice": 1})
+    found = timeline(structs.replace(one, segments=(*one.segments, *again))).histories
+    ended = [
+        end.spans[-1]
+        for h in found
+        for end in (h.client, h.server)
+        if end and end.host == "alice" and end.spans
+    ]
+    assert [span.state for span in ended] == ["CLOSE"]
 
 
 def test_a_reset_that_does_not_know_of_a_fin_was_on_its_way_before() -> None:

@@ -59,7 +59,7 @@ def drawn(
     via: Sequence[Via] = (),
     most: int = 300,
 ) -> list[str]:
-    return list(ladder_text.lines(ladder(one, columns, around, via, most), style, glyphs))
+    return list(ladder_text.lines(ladder(one, columns, around, via, most=most), style, glyphs))
 
 
 def black_hole() -> History:

@@ -126,6 +126,14 @@ def test_an_end_outside_the_lab_has_a_name() -> None:
     assert chosen("alice -> outside:80", [one]) == [one]
 
 
+def test_what_netfilter_may_have_done_behind_the_interfaces_is_said() -> None:
+    cut = msgspec.structs.replace(beside(0.1, "impairment", "cut: alice web"), kind="cut")
+    healed = msgspec.structs.replace(beside(0.1, "impairment", "pause: web"), kind="pause")
+    for events, said in (((cut,), True), ((healed,), False)):
+        lines = list(of_scenario(record("pass"), timeline(whole(), events=events), "yes"))
+        assert any("arrows come to an interface" in line for line in lines) is said
+
+
 def test_what_stands_beside_a_ladder() -> None:
     events = [
         beside(0.1, "note", "while it was there"),
