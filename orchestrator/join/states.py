@@ -94,8 +94,9 @@ class States:
         told = by_kernel(life.changes, host.changes, self._length) if life.changes else []
         path = paths.filled(told, by_packet)
         claims = evidence.of_tables(life, host.looks)
-        claims += evidence.of_calls(life.called, life.began)
-        claims += _of_closing(path, life.called, self._length)
+        answers = evidence.of_calls(life.called, life.began)
+        claims += answers
+        claims += _of_closing(path, life.called, answers, self._length)
         claims.sort(key=lambda claim: (claim.ended, claim.began, claim.state))
         path = paths.completed(path, claims, self._length)
         _used_again(path, life)
@@ -122,16 +123,22 @@ def _refuted(steps: Sequence[Step], sightings: Sequence[Sighting]) -> bool:
     return False
 
 
-def _of_closing(path: Sequence[Step], called: Called | None, length: float) -> list[Claim]:
+def _of_closing(
+    path: Sequence[Step], called: Called | None, answers: Sequence[Claim], length: float
+) -> list[Claim]:
     """What a call that closes tells, where data is in the FIN's way: from then on it is on its way. And where
-    there was none, that nothing has changed."""
+    there was none, that nothing has changed until the end, or until an answer told that it was over."""
     if called is None or not path:
         return []
-    closing = next(iter(evidence.closings(called)), None)
+    over = min((one.ended for one in answers if one.state == "CLOSE"), default=None)
+    closing = next((call for call in evidence.closings(called) if over is None or call.t < over), None)
     last = path[-1]
     if closing is None:
         hidden = last.state == UNKNOWN and last.why in (STUCK, SILENT) and len(path) > 1
-        if not hidden or called.shared or not called.holders:
+        if not hidden or called.shared or not (called.holders or over is not None):
+            return []
+        if over is not None:
+            last.why = SILENT
             return []
         return [Claim(length, length, path[-2].state, "call")]
     before = None

@@ -123,6 +123,22 @@ def test_without_such_a_call_nothing_waits_but_data() -> None:
     assert client(BLOCKED, length=2.0, calls=calls) == "SYN_SENT ESTABLISHED"
 
 
+def test_what_was_given_up_while_data_waited_was_closed_by_nobody() -> None:
+    given_up = (
+        call(0.0, "alice", "connect"),
+        call(0.01, "alice", "send", result=500),
+        call(0.02, "alice", "recv", duration=1.4, errno="ETIMEDOUT"),
+    )
+    assert client(BLOCKED, length=2.0, calls=given_up) == "SYN_SENT ESTABLISHED CLOSE"
+    closed_then = (*given_up, call(1.5, "alice", "close"))
+    assert client(BLOCKED, length=2.0, calls=closed_then) == "SYN_SENT ESTABLISHED CLOSE"
+    closed_before = (*given_up, call(0.5, "alice", "shutdown"))
+    path_then = client(BLOCKED, length=2.0, calls=closed_before)
+    assert path_then == "SYN_SENT ESTABLISHED FIN_WAIT1 unknown CLOSE", "it may have been acknowledged"
+    shared = (*given_up, call(0.015, "alice", "fork"))
+    assert "unknown" in client(BLOCKED, length=2.0, calls=shared)
+
+
 def test_another_descriptor_keeps_the_connection() -> None:
     calls = (
         call(0.0, "alice", "connect"),
