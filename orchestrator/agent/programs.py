@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,7 @@ class Running:
         self.output = output  # our end of its output's pipe; -1 when that has ended
         self.ring = Ring()
         self.status: int | None = None
+        self.ended: float | None = None  # seconds of the monotonic clock
         self.on_end: list[Callable[[], None]] = []
 
     @property
@@ -79,6 +81,7 @@ class Running:
             "argv": _shown(self.what.argv),
             "pid": self.pid,
             "state": state,
+            "ended": self.ended,
             **ending(self.status),
         }
 
@@ -201,7 +204,7 @@ class Programs:
             running.output = -1
 
     def _ended(self, running: Running, status: int) -> None:
-        running.status = status
+        running.status, running.ended = status, time.monotonic()
         for callback in running.on_end:
             callback()
         running.on_end.clear()

@@ -44,10 +44,9 @@ from orchestrator.scenarios.observation import Judgement, StepResult
 from orchestrator.scenarios.observer import Observer
 from orchestrator.scenarios.past import Past
 from orchestrator.scenarios.programs import Program, numbered
-from orchestrator.scenarios.recorder import Recorder
+from orchestrator.scenarios.recorder import RUN_PROGRAM, Recorder
 
 MOST_CALLS = 10  # calls of one step that are recorded one by one
-RUN_PROGRAM = "run"  # what a host's `run:` is called
 
 
 class Audience(Protocol):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.join.snapshot import HostTables
     from orchestrator.scenarios.calls import UnderWay
 
+RUN_PROGRAM = "run"  # what a host's `run:` is called
 MOST_CALLS = 200_000
 MOST_SAID = 100_000
 _LOOK = 0.25  # seconds between an agent's looks at a followed file, agent/logs.py
@@ -110,6 +111,18 @@ class Recorder:
             detail={"code": code},
         )
         self._say(told)
+
+    def programs(self, hosts: Iterable[dict[str, Any]]) -> None:
+        """What the daemon's `hosts` says of the programs that hosts were made with: those that have ended
+        since this began. An agent is not trusted."""
+        add = self._packets.shift.add / 1e9
+        for host in hosts:
+            for one in host.get("programs", ()):
+                at = _number(one.get("ended"), -math.inf) + add
+                if one.get("id") == RUN_PROGRAM and self._since <= at <= time.monotonic():
+                    argv = " ".join(map(str, one.get("argv", ())))
+                    code = one.get("exit") if one.get("signal") is None else -one["signal"]
+                    self.exited(host["name"], argv, at, code)
 
     def intervened(self, host: str, kind: str, text: str, began: float) -> None:
         """A step has done something to a host: it came about since `began`, on time.monotonic()."""

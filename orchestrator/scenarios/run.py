@@ -205,12 +205,15 @@ class _Performance:
             self._doubt = impairing.not_in_force(seen, plan)
 
     def _gather(self) -> None:
-        """What was impaired meanwhile, by whom ever, and what has ended by itself."""
+        """What was impaired meanwhile, by whom ever, and what has ended by itself, programs of hosts too."""
+        recorder, requests = self._stage.recorder, self._stage.requests
         asked = time.monotonic()
-        try:
-            self._stage.recorder.impaired(self._stage.requests.call("impairments"), asked)
-        except LabError:  # a daemon that knows of none, or is gone: the steps have said so
-            pass
+        # a daemon that knows of no impairments, or is gone: the steps have said so
+        with contextlib.suppress(LabError):
+            recorder.impaired(requests.call("impairments"), asked)
+        if any(host.run for host in self._stage.plan.hosts):
+            with contextlib.suppress(LabError):
+                recorder.programs(requests.call("hosts")["hosts"])
 
     def _attempt(self, steps: Sequence[Step], part: Part) -> bool:
         """Perform them; False where what follows cannot be done."""

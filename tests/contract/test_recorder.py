@@ -252,6 +252,24 @@ steps:
     assert line.t - line.error <= ended.t + ended.error, "it was written before its program ended"
 
 
+@real
+def test_the_end_of_a_hosts_own_program_is_in_it(lab_factory: LabFactory) -> None:
+    """`run:` of the file: what a scenario ends is told by its agent, with when it was."""
+    base = LAB.replace("logs: [/tmp/said]", "run: sleep 600, logs: [/tmp/said]")
+    text = """
+steps:
+  - wait: 20ms
+  - {kill: web.run, signal: TERM}
+  - wait: 50ms
+"""
+    record = perform(lab_factory(base), base, text)
+    assert record.verdict == "pass", explained(record)
+    (ended,) = (event for event in record.events if event["kind"] == "exit")
+    (kill,) = (step for step in record.steps if step.text.startswith("kill"))
+    assert (ended["host"], ended["source"], ended["code"], ended["text"]) == ("web", "exit", -15, "sleep 600")
+    assert kill.began - ended["error_s"] <= ended["t"] <= record.began + record.duration
+
+
 @pytest.mark.engine("fake")
 def test_without_packets_that_is_said(lab: Rig) -> None:
     record = perform(lab, LAB, STEPS)
