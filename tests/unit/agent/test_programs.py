@@ -173,11 +173,13 @@ def test_a_program_is_started_once_and_its_output_kept(agent: Agent) -> None:
     assert output(agent, tail=1) == b"two\n"
     assert output(agent, tail=0) == b""
     state = agent.tell("state")["programs"]
-    assert state == [
-        {"id": "run", "argv": argv, "pid": first["pid"], "state": "running", "exit": None, "signal": None}
-    ]
+    still = {"state": "running", "exit": None, "signal": None, "ended": None}
+    assert state == [{"id": "run", "argv": argv, "pid": first["pid"], **still}]
+    asked = time.monotonic()
     assert agent.tell("stop") == {"was": "running", "exit": None, "signal": signal.SIGTERM}
     assert agent.tell("stop") == {"was": "exited"}
+    (ended,) = agent.tell("state")["programs"]
+    assert asked <= ended["ended"] <= time.monotonic()
     assert agent.tell("stop", program="other") == {"was": "absent"}
 
 
