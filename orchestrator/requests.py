@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -125,11 +123,7 @@ class Requests:
 
     def close(self) -> None:
         """Close the channel; the daemon ends what it was still asked for."""
-        stop = getattr(self._channel.stream, "shutdown", None)
-        if stop is not None:  # close(2) alone does not wake the thread that reads
-            with contextlib.suppress(OSError):
-                stop(socket.SHUT_RDWR)
-        self._channel.close()
+        self._channel.hang_up()
         self._thread.join(timeout=5)
 
     def _read(self) -> None:

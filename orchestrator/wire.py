@@ -17,6 +17,7 @@ What comes from a host is hostile: whoever reads gives its bounds, and a frame b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -230,6 +231,14 @@ class Channel:
     def close(self) -> None:
         """Close the stream."""
         self.stream.close()
+
+    def hang_up(self) -> None:
+        """Close it under the hands of a thread that reads from it, which close(2) alone does not wake."""
+        stop = getattr(self.stream, "shutdown", None)
+        if stop is not None:
+            with contextlib.suppress(OSError):
+                stop(socket.SHUT_RDWR)
+        self.close()
 
     def fileno(self) -> int:
         """For select(); only where the stream is a socket."""

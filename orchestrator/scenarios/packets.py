@@ -3,8 +3,6 @@ thread."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -84,11 +82,7 @@ class Packets:
         """Leave the daemon alone. The thread ends with its channel."""
         channel = self._channel
         if channel is not None:
-            stop = getattr(channel.stream, "shutdown", None)
-            if stop is not None:  # close(2) alone does not wake the thread that reads
-                with contextlib.suppress(OSError):
-                    stop(socket.SHUT_RDWR)
-            channel.close()
+            channel.hang_up()
         if self._thread.ident is not None:
             self._thread.join(timeout=SETTLE_SECONDS)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import socket
 import sys
 import threading
 import time
@@ -78,11 +77,7 @@ class Traces:
         self._over = True
         channel = self._channel
         if channel is not None:
-            stop = getattr(channel.stream, "shutdown", None)
-            if stop is not None:  # close(2) alone does not wake the thread that reads
-                with contextlib.suppress(OSError):
-                    stop(socket.SHUT_RDWR)
-            channel.close()
+            channel.hang_up()
         self._thread.join(timeout=SETTLE_SECONDS)
         if self._own is not None:
             self._own.close()
