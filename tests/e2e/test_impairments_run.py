@@ -28,10 +28,10 @@ scenarios:
       - bob-2: connect web:80 timeout=300ms fails=timeout
       - heal: bob web
       - bob-2: connect web:80 as call
-      - expect: {step: bob-2.call, duration: 25ms +-12ms}
+      - expect: {step: bob-2.call, duration: ">=19ms"}
       - link: alice delay=20ms
       - alice: connect web:80 as call
-      - expect: {step: alice.call, duration: 45ms +-12ms}
+      - expect: {step: alice.call, duration: ">=39ms"}
       - link: alice down for 500ms
       - alice: send call hello
   unknown:
@@ -57,7 +57,7 @@ def test_scenarios_and_commands(commands: Commands) -> None:
         assert "delay=10ms" in commands.run("link").out
         ran = commands.run("run", "cut", "--json", "-")
         document = ran.json["scenarios"][0]
-        assert ran.code == 0, document
+        assert ran.code == 0, (ran.err, document["expectations"], document["steps"])
         said = [one["kind"] for one in document["events"] if one["source"] == "impairment"]
         assert {"cut", "heal", "link"} <= set(said)
         unknown = commands.run("run", "unknown", "--json", "-")
