@@ -170,6 +170,27 @@ def test_a_clock_that_is_set_by_little_leaves_the_error() -> None:
     assert found.t - found.error == pytest.approx(10.3, abs=0.001), "10.4 before it was set, 10.3 after"
 
 
+@pytest.mark.parametrize(("step", "wrote"), [(0.1, 10.34), (-0.1, 10.5)])
+def test_a_clock_that_was_set_by_little_is_known_where_only_one_can_be(step: float, wrote: float) -> None:
+    """Between 10.35 and 10.36. By the other clock the stamp would be of a time when that was not."""
+    ahead = REAL + round(step * S)
+    readings = [Reading(t, REAL + round(t * S), 0.0) for t in (0.0, 10.35)]
+    readings += [Reading(t, ahead + round(t * S), 0.0) for t in (10.36, 20.0)]
+    real = (REAL if wrote < 10.35 else ahead) + round(wrote * S)
+    found = placed_line(line(f"{real // S}.{real % S // 1_000_000:03} GET", wrote, error=0.15), readings)
+    assert found.t - found.error == pytest.approx(wrote, abs=0.001)
+
+
+def test_a_time_that_a_program_held_since_before_the_clock_was_set_says_nothing() -> None:
+    behind = REAL - S // 2
+    readings = [Reading(t, REAL + round(t * S), 0.0) for t in (0.0, 10.0)]
+    readings += [Reading(t, behind + round(t * S), 0.0) for t in (10.1, 20.0)]
+    held = line(
+        f"{REAL // S + 9}.900 GET", 10.4, error=0.13
+    )  # written at 10.35: by the clock now it is of 10.4
+    assert placed_line(held, readings) == held
+
+
 def test_without_a_reading_after_it_a_stamp_says_nothing() -> None:
     said = line("1795840287.250 GET", 10.2)
     assert placed_line(said, steady(until=10.3)) == said
