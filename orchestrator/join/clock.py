@@ -14,6 +14,10 @@ from orchestrator.errors import ObservationError
 
 SET = 1_000_000  # ns between two readings that are more than a clock's drift: NTP slews by 0.5 ms/s at most
 SUSPENDED = 10_000_000  # ns
+DRIFT = (
+    100_000  # ns by which the real-time clock may go apart from the monotonic one between two kept readings
+)
+MOST = 20_000  # readings that are kept: more than two hours at NTP's greatest slew
 
 
 class Sample(NamedTuple):
@@ -66,11 +70,14 @@ class Readings:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self._last: Sample | None = None
+        self._kept: list[Sample] = []
+        self._latest: Sample | None = None
 
     def mapping(self, told: Any) -> Mapping:
         """For what was taken at this reading. Raises ObservationError."""
         now = sample_of(told)
         before, self._last = self._last, now
+        self.keep(now)
         if before is None:
             return Mapping(now)
         suspended = (now.boot - now.monotonic) - (before.boot - before.monotonic)
@@ -81,6 +88,28 @@ class Readings:
             self.notes.append(f"the real-time clock was set by {was_set / 1e9:+.3g} s")
         moved = abs(suspended) > SUSPENDED or abs(was_set) > SET
         return Mapping(now, before if moved else None)
+
+    def keep(self, now: Sample) -> None:
+        """Of readings between which nothing happened the first and the last are enough. Where the offset has
+        moved, the one before stays, too: it did between these two."""
+        before, self._latest = self._latest, now
+        if self._kept and abs(_offset(now) - _offset(self._kept[-1])) <= DRIFT:
+            return
+        if len(self._kept) >= MOST:
+            return
+        if before is not None and before is not self._kept[-1]:
+            self._kept.append(before)
+        self._kept.append(now)
+
+    @property
+    def kept(self) -> list[Sample]:
+        """In order. After MOST of them nothing is known of the clock any more."""
+        full = self._latest is None or len(self._kept) >= MOST
+        return sorted({*self._kept, *(() if full else (self._latest,))})
+
+
+def _offset(sample: Sample) -> int:
+    return sample.real - sample.monotonic
 
 
 class Trip(NamedTuple):

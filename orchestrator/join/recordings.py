@@ -2,7 +2,7 @@
 read. Pure.
 
     {"lab recording": 1, "lab": …, "engine": …, "began": …, "length": …, "clock": […], "plan": …}
-    ["loss", {…}] ["watch", {…}] ["said", {…}] …
+    ["loss", {…}] ["watch", {…}] ["reading", {…}] ["said", {…}] …
     ["p", t, host, device, outgoing, source, port, target, port, flags, seq, ack, length, window]
     ["end", number of records]
 
@@ -25,6 +25,7 @@ from orchestrator.model.recording import (
     Change,
     Look,
     Loss,
+    Reading,
     Recording,
     Said,
     Segment,
@@ -44,6 +45,7 @@ _SEGMENT = "p"
 _KINDS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "loss": ("losses", Loss),
     "watch": ("watches", Watch),
+    "reading": ("readings", Reading),
     "said": ("said", Said),
     "call": ("calls", CallMade),
     "translation": ("translations", Translation),
@@ -62,6 +64,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     began: float
     length: float
     clock: tuple[str, ...] = ()
+    zone: int = 0
     plan: Plan | None = None
 
 
@@ -75,6 +78,7 @@ def encode(recording: Recording, most: int = MOST) -> bytes:
         began=recording.began,
         length=recording.length,
         clock=recording.clock,
+        zone=recording.zone,
         plan=recording.plan,
     )
     lines = [encoder.encode(head)]
@@ -141,6 +145,7 @@ def decode(data: bytes) -> Recording:
         began=head.began,
         length=head.length,
         clock=head.clock,
+        zone=head.zone,
         plan=head.plan,
         segments=tuple(found[_SEGMENT]),
         **{field: tuple(found[kind]) for kind, (field, _) in _KINDS.items()},

@@ -17,6 +17,7 @@ from orchestrator.join.incarnations import Life, attach, lives
 from orchestrator.join.mates import Mating, copies
 from orchestrator.join.places import Places
 from orchestrator.join.spaces import Spaces
+from orchestrator.join.stamps import placed
 from orchestrator.join.states import States
 from orchestrator.join.translations import Translations
 from orchestrator.join.watching import Watching, tampered
@@ -58,7 +59,7 @@ def _joined(recording: Recording, plan: Plan, translated: tuple[Translation, ...
     joined = tuple(histories.of(one) for one in mates)
     events: list[Event] = [event for history in joined for event in history.events]
     events += [happened.of_call(call, None, None) for call in elsewhere]
-    events += [happened.of_said(said) for said in recording.said]
+    events += [happened.of_said(said) for said in placed(recording)]
     events += [happened.of_change(change, None, None) for change in places.nameless]
     events += happened.of_forwarded(
         places.forwarded, joined, spaces, lambda host: watching.of("packet", host).error

@@ -144,9 +144,19 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""  # where it ended early or was not possible (began == ended)
 
 
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """What the real-time clock of the lab's machine was at a moment: `real` in ns since 1970."""
+
+    t: float
+    real: int
+    error: float
+
+
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `began`: when t = 0 was, seconds since 1970. `plan`: the lab as it was deployed, which says
-    whose an address is; `translations`: all that routers' conntrack has shown meanwhile."""
+    whose an address is; `translations`: all that routers' conntrack has shown meanwhile. `readings`: of the
+    real-time clock, in order, those between which it went as the monotonic one left out (join/clock.py).
+    `zone`: what hosts' local time is ahead of UTC, seconds."""
 
     lab: str
     engine: str
@@ -163,5 +173,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     clock: tuple[
         str, ...
     ] = ()  # what happened to the clocks meanwhile: "the real-time clock was set by 3.2 s"
+    readings: tuple[Reading, ...] = ()
+    zone: int = 0
     plan: Plan | None = None
     translations: tuple[Translation, ...] = ()

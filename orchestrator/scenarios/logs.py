@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 from orchestrator.model.plan import Plan
 from orchestrator.requests import Pending, Requests
@@ -13,12 +14,14 @@ from orchestrator.wire import Message
 
 MAX_LINES = 20_000  # of one host; what comes then is dropped, and known to be
 MAX_LINE = 16 << 10  # bytes; a longer line is cut
+Looks = tuple[Any, Any] | None  # at a file: when nothing more was in it, and when this was; as the agent says
+Tell = Callable[[str, str, Looks], None]
 
 
 class _Lines:
     """The lines of one host, from all of its sources."""
 
-    def __init__(self, tell: Callable[[str, str], None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self.lines: list[str] = []
         self.complete = True
@@ -28,6 +31,7 @@ class _Lines:
     def add(self, message: Message, data: bytes) -> None:
         """A piece of one source; a line is one when its end has come."""
         source = str(message.get("source"))
+        looks = (message["since"], message.get("at")) if "since" in message else None
         with self._lock:
             *whole, rest = (self._rest.get(source, b"") + data).split(b"\n")
             self._rest[source] = rest[:MAX_LINE]
@@ -36,7 +40,7 @@ class _Lines:
             new = [line[:MAX_LINE].decode("utf-8", "replace") for line in whole[:room]]
             self.lines += new
         for line in new:
-            self._tell(line, source)
+            self._tell(line, source, looks)
 
     def log(self) -> Log:
         """As it is now; a last line without its end counts."""
@@ -47,15 +51,15 @@ class _Lines:
 
 class LogFollower:
     """Follows the logs of some hosts from now on, on the channel of the steps: an agent takes requests in
-    their order, so nothing that a later step causes is missed. `tell(host, line, source)` is called for each
-    line as it comes, by the thread that reads."""
+    their order, so nothing that a later step causes is missed. `tell(host, line, source, looks)` is called
+    for each line as it comes, by the thread that reads."""
 
     def __init__(
         self,
         requests: Requests,
         plan: Plan,
         hosts: Iterable[str],
-        tell: Callable[[str, str, str], None] = lambda *_: None,
+        tell: Callable[[str, str, str, Looks], None] = lambda *_: None,
     ) -> None:
         self._lines: dict[str, _Lines] = {}
         self._pending: dict[str, Pending] = {}

@@ -15,7 +15,7 @@ from orchestrator.errors import LabError, ObservationError
 from orchestrator.join import clock
 from orchestrator.join.watched import Watched, unwatched
 from orchestrator.model.plan import Plan
-from orchestrator.model.recording import Loss, Segment, Watch
+from orchestrator.model.recording import Loss, Reading, Segment, Watch
 from orchestrator.wire import Channel
 
 BEGIN_SECONDS = 5.0  # for the taps of a lab to be open; the scenario goes on without them
@@ -32,6 +32,7 @@ class Taken(msgspec.Struct, frozen=True):
     watches: tuple[Watch, ...] = ()
     losses: tuple[Loss, ...] = ()
     clock: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
 
 class Packets:
@@ -104,6 +105,7 @@ class Packets:
                 (*watches, *self._missing(watches, known)),
                 self._watched.losses(known),
                 self._watched.notes,
+                self._watched.readings,
             )
 
     def _missing(self, watches: tuple[Watch, ...], now: float) -> Iterator[Watch]:
@@ -154,9 +156,11 @@ class Packets:
             return
         mark = self._marks.pop(part["mark"], None)
         if mark is not None:
-            there = clock.sample_of(part.get("clock")).monotonic
+            there = clock.sample_of(part.get("clock"))
             if len(self._trips) < TRIPS:
-                self._trips.append(clock.Trip(mark.asked, time.monotonic_ns(), there))
+                self._trips.append(clock.Trip(mark.asked, time.monotonic_ns(), there.monotonic))
+            with self._lock:
+                self._watched.read_clock(there)
             mark.answered.set()
 
     def _end(self, why: str) -> None:

@@ -15,6 +15,7 @@ from orchestrator.model.recording import (
     Change,
     Look,
     Loss,
+    Reading,
     Recording,
     Said,
     Segment,
@@ -39,6 +40,8 @@ WHOLE = Recording(
     watches=(Watch(source="packet", host="alice", began=0.0, ended=30.0),),
     losses=(Loss(source="packet", stage="ring", host="alice", count=3, began=1.0, ended=2.0),),
     clock=("the computer was suspended for 3 s",),
+    readings=(Reading(0.001, 1_700_000_000_501_000_000, 1e-6),),
+    zone=-12600,
     plan=Plan(key=LabKey(owner="o", name="l"), engine="namespaces"),
     translations=(Translation(host="edge", client=A, server=B, new_client=A, new_server=B),),
 )
