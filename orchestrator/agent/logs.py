@@ -131,6 +131,8 @@ class Logs:
         if self._follow:
             for source in self._rings:
                 source.ring.followers.append(self._schedule)
+        if request.message.get("begun"):
+            request.part({"begun": True})  # the files are open: what is written from now on will be told
         self._schedule()
 
     def _schedule(self) -> None:

@@ -194,8 +194,7 @@ class FakeDaemon:
 
     def _configure(self, asked: Asked) -> Steps:
         yield from ()
-        names = asked.get("names", ())
-        text = File(hosts_file(names), 0o644)
+        text = File(hosts_file(asked.get("names", ())), 0o644)
         for spec in asked.get("hosts", ()):
             host = self._hosts.get(spec["name"])
             if host and not host.off:
@@ -343,6 +342,8 @@ class FakeDaemon:
     def _logs(self, asked: Asked) -> Steps:
         host = self._host(asked)
         sent: dict[str, int] = {}
+        if asked.get("begun"):
+            asked.part({"begun": True}, b"")
         while True:
             for source, data in _sources(host, asked.get("paths", ())):
                 start = sent.get(source, tail_start(data, asked.get("tail")))

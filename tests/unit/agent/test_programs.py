@@ -250,6 +250,17 @@ def test_what_is_followed_was_written_between_two_looks(agent: Agent, tmp_path: 
     agent.more(request, cancel=True)
 
 
+def test_an_agent_says_when_it_follows(agent: Agent, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    log.write_text("old\n")
+    request = agent.ask("logs", paths=[str(log)], follow=True, tail=0, begun=True)
+    assert agent.frame(request) == wire.Frame({"id": request, "part": {"begun": True}}, b"")
+    with log.open("a") as file:
+        file.write("new\n")
+    assert agent.frame(request).data == b"new\n"
+    agent.more(request, cancel=True)
+
+
 def test_a_program_is_followed(agent: Agent) -> None:
     agent.tell("start", argv=["sh", "-c", "echo a; read x; echo b"], program="p")
     agent.tell("start", argv=["sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.05; done"], program="q")
