@@ -48,6 +48,10 @@ class _Lines:
         for line in new:
             self._tell(line, source, looks)
 
+    def over(self, _: object) -> None:
+        """Nothing more comes: nobody need wait for it."""
+        self.begun.set()
+
     def log(self) -> Log:
         """As it is now; a last line without its end counts."""
         with self._lock:
@@ -78,7 +82,7 @@ class LogFollower:
             self._pending[name] = requests.begin(
                 "logs", on_part=lines.add, host=name, paths=list(host.logs), follow=True, tail=0, begun=True
             )
-            self._pending[name].future.add_done_callback(lambda _, lines=lines: lines.begun.set())
+            self._pending[name].future.add_done_callback(lines.over)
         deadline = time.monotonic() + BEGINS
         self._late = {
             name

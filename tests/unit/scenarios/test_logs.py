@@ -28,7 +28,8 @@ class Agents:
     def begin(
         self, op: str, *, on_part: Callable[[Message, bytes], None], host: str, begun: bool, **_: Any
     ) -> Pending:
-        assert op == "logs" and begun
+        assert op == "logs"
+        assert begun
         self.parts[host] = on_part
         if host in self._answers:
             threading.Timer(self._answers[host], on_part, ({"begun": True}, b"")).start()
