@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -123,12 +123,15 @@ def remove(name: str, engine: str, say: Progress) -> None:
         registry.engine(engine).remove(LabKey(owner=owner(), name=name), say)
 
 
-def sweep(say: Progress) -> list[str]:
-    """Remove the labs that dead processes have left; a line for each that could not be."""
+def sweep(say: Progress, names: Sequence[str] = ()) -> list[str]:
+    """Remove the labs that dead processes have left (of these names alone, where some are given); a line for
+    each that could not be."""
     problems: list[str] = []
     base = leases.folder()
     for path in sorted(base.glob(f"*{LAB}")):
         name = path.name.removesuffix(LAB)
+        if names and name not in names:
+            continue
         try:
             with leases.abandoned(base, path) as engine:
                 if engine:
