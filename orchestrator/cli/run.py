@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.runs import Runner
 
 STDOUT = "-"
-PER_PROCESSOR = 4  # scenarios at once by `--jobs auto`: most of them wait, docs/benchmarks.md
+PER_PROCESSOR = 3  # scenarios at once by `--jobs auto`: most of them wait (decision 0021)
 
 
 def jobs_of(_context: click.Context, _option: click.Parameter, value: str | None) -> int:
