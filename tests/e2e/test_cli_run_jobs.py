@@ -16,6 +16,7 @@ import pytest
 from orchestrator import kept
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine
+from orchestrator.errors import LabError
 from orchestrator.join.timeline import timeline
 from orchestrator.lab import Lab
 from orchestrator.model.plan import LabKey
@@ -119,12 +120,15 @@ def workers(process: subprocess.Popen[bytes]) -> list[int]:
 
 def awaiting(lab: Commands, name: str) -> bool:
     """Whether the scenario `long` has come to its last step in this copy."""
-    running = Lab.look_for(LabKey(owner=owner(), name=name), lab.engine)
-    if running is None:
+    try:
+        running = Lab.look_for(LabKey(owner=owner(), name=name), lab.engine)
+        if running is None:
+            return False
+        with running:
+            rows = running.connections()
+    except LabError:  # it is being removed just now
         return False
-    with running:
-        rows = running.connections()
-        return any(row.accepted and row.client and row.client.state == "ESTABLISHED" for row in rows)
+    return any(row.accepted and row.client and row.client.state == "ESTABLISHED" for row in rows)
 
 
 def in_the_middle(lab: Commands, count: int) -> None:
