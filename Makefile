@@ -1,4 +1,4 @@
-.PHONY: test check venv
+.PHONY: test check soak venv
 VENV ?= .venv
 
 # The launcher makes the environment; with the extras of pyproject.toml that the tests need.
@@ -13,3 +13,8 @@ check: venv
 	$(VENV)/bin/python -m ruff format --check orchestrator tests bench examples
 	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/lint-imports
+
+# The pack of nginx's timeouts 20 times over, until a verdict is wrong; what is said stays in soak.log. Others, or
+# fewer times: make soak SOAK="--rounds 5 --engine docker labs/backlog/lab.yaml"
+soak: venv
+	$(VENV)/bin/python -m bench.soak $(SOAK)

@@ -13,15 +13,22 @@ from orchestrator.errors import LabError
 def command(names: tuple[str, ...]) -> int:
     """Remove labs of yours that were left incomplete: their `up` was killed, or their daemon was.
 
-    All of them, or those named. Running labs, those that a command is at work on or whose daemon is too busy
-    to answer, and whatever is not yours, are left alone.
+    All of them, or those named; also copies that a killed `lab run --jobs` or pytest has left. Running labs,
+    those that a command is at work on or whose daemon is too busy to answer, and whatever is not yours, are
+    left alone.
     """
+    from orchestrator import leased
     from orchestrator.cli.progress import shown
     from orchestrator.engines import registry
     from orchestrator.lab import all_found
     from orchestrator.owner import locked, sweep_locks
 
+    removed: list[str] = []
+    problems = leased.sweep(removed.append, names)
     found, failures = all_found()
+    failures += map(LabError, problems)
+    for line in removed:
+        say(line)
     stale = [one for one in found if one.state == "incomplete" and (not names or one.key.name in names)]
     for one in stale:
         try:
@@ -37,7 +44,7 @@ def command(names: tuple[str, ...]) -> int:
         if one.state == "silent" and (not names or one.key.name in names):
             cure = f"`lab down {one.key.name}` removes it"
             say(f"lab {one.key.name} ({one.engine}) does not answer and is left alone: {cure}")
-    if not stale:
+    if not (stale or removed):
         say("nothing was left behind")
     if failures:
         raise ExceptionGroup("not everything could be removed", failures)

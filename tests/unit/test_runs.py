@@ -93,7 +93,7 @@ def recorded(runner: runs.Runner, label: str, recording: Recording | None) -> st
 def test_recordings_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     runner = runs.Runner.__new__(runs.Runner)
-    runner.recordings = {}
+    runner.recordings = runs.Recordings()
     recording = Recording(lab="l", engine="fake", began=1.0, length=2.0)
     labels = ["full[n=1]", "full[n=1]", "../x", "..", "é"]
     names = [recorded(runner, label, recording) for label in labels]
@@ -114,6 +114,6 @@ def test_recordings_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.
 def test_a_runs_recordings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "MOST_RECORDED", runs.LEAST_RECORDED + 100)  # one takes some 200
     runner = runs.Runner.__new__(runs.Runner)
-    runner.recordings = {}
+    runner.recordings = runs.Recordings()
     recording = Recording(lab="l", engine="fake", began=1.0, length=2.0)
     assert [bool(recorded(runner, "it", recording)) for _ in range(3)] == [True, True, False]
