@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from orchestrator.model.topology import ConnectTo, FileCopy, Host, Listen, Resources, Role
+from orchestrator.read import nameservers
 from orchestrator.read.build import Draft, Joined, text_of
 from orchestrator.read.findings import shown
 from orchestrator.read.nodes import Mapping, Scalar, Sequence
@@ -36,6 +37,8 @@ class HostReader:
             "run": self._run(one),
             "files": self._files(one),
             "resources": self._resources(one),
+            "dns": nameservers.records(one, self.draft),
+            "resolver": nameservers.resolver(one, self._known),
         }
         if role is None:
             return None

@@ -249,6 +249,13 @@ STEP_FIELDS: dict[str, Field] = {
         "`rate=10mbit`; `clear`; `down`, `up`, `flap down=1s up=2s`. With `for 2s` it ends by itself.",
         "alice delay=50ms loss=2%",
     ),
+    "dns": _text(
+        "How a DNS server answers, for one name (`ns:shop.lab`) or all (`ns`): `late=300ms`; "
+        "`answer=refused`, `servfail`, `nxdomain`, `empty` (no address), `silent`, `truncated` "
+        "(go on by TCP), or other addresses and hosts (`answer=10.0.0.9`, `answer=bob`); `answer=usual`; "
+        "`clear`. With `for 2s` it ends by itself.",
+        "ns:shop.lab answer=refused",
+    ),
 }
 STEP: Record = Record(
     what="a step",
