@@ -130,9 +130,16 @@ def chain_name(number: int) -> str:
     return f"cut{number}"
 
 
+def end_name(number: int) -> str:
+    """The chain that all packets of a cut come to, by whatever rule: so they are counted together."""
+    return f"cut{number}_end"
+
+
 def rules(table: str, number: int, which: Which, keys: Keys) -> Iterator[nft.Message]:
-    """All rules of a cut's chain."""
-    chain = chain_name(number)
+    """All rules of a cut's chains."""
+    chain, end = chain_name(number), end_name(number)
+    for rule in _ends(which):
+        yield nft.rule(table, end, *rule)
     for name, key, _ in keys.sets(number):
         found = _in_set(name, key)
         flows = key in nft.FLOW.values()
@@ -146,8 +153,7 @@ def rules(table: str, number: int, which: Which, keys: Keys) -> Iterator[nft.Mes
         if which.kind == ESTABLISHED and not flows:
             continue
         for match in _matches(which):
-            for end in _ends(which):
-                yield nft.rule(table, chain, *found, *match, *end)
+            yield nft.rule(table, chain, *found, *match, nft.verdict(nft.GOTO, end))
 
 
 def _in_set(name: str, key: nft.Key) -> list[bytes]:
@@ -194,10 +200,8 @@ def _matches(which: Which) -> Iterator[list[bytes]]:
 
 def _ends(which: Which) -> Iterator[list[bytes]]:
     """What becomes of it. RST answers TCP alone; the rest is told that it is unreachable."""
-    count = [nft.count_of(which.packets)] if which.packets else []
+    if which.packets:
+        yield [nft.beyond(which.packets), nft.verdict(nft.RETURN)]
     if which.answer == "rst":
-        yield [*_protocol(_TCP), *count, nft.counter(), nft.reset()]
-    if which.answer:
-        yield [*count, nft.counter(), nft.unreachable()]
-    else:
-        yield [*count, nft.counter(), nft.verdict(nft.DROP)]
+        yield [*_protocol(_TCP), nft.counter(), nft.reset()]
+    yield [nft.counter(), nft.unreachable() if which.answer else nft.verdict(nft.DROP)]

@@ -135,6 +135,27 @@ def test_one_packet_of_a_kind(healed: Rig, host: str) -> None:
     assert fastest(healed, host) < 0.9
 
 
+@pytest.mark.parametrize("answer", ["", "rst", "icmp"])
+def test_packets_are_counted_together_whatever_rule_they_are_of(healed: Rig, answer: str) -> None:
+    """IPv4 and IPv6, by the port that they come from and by that which they go to: three of all these."""
+    port = 7010
+    for family in (4, 6):
+        for host in ("web", "alice"):
+            healed.call(host, "socket", kind="udp", family=family, to=f"u{family}")
+            own = healed.address(host, family)
+            healed.call(host, "bind", fd=f"u{family}", address=own, port=port + (host == "alice"))
+    cut(healed, "alice", "web", both=False, port=port, packets=3, answer=answer)
+    for number in range(4):
+        for family in (4, 6):
+            to = {"address": healed.address("web", family), "port": port}
+            healed.call("alice", "send", fd=f"u{family}", text=f"{number}", **to)
+    came = []
+    for family in (4, 6):
+        while (got := healed.ask("web", "recv", fd=f"u{family}", timeout=0.3))["errno"] is None:
+            came.append((family, got["result"]))
+    assert len(came) == 8 - 3, came
+
+
 @pytest.mark.parametrize(("host", "family"), [("alice", 4), ("alice", 6), ("bob", 4)])
 def test_connections_that_there_are_or_new_ones(healed: Rig, host: str, family: int) -> None:
     address, name = healed.address("web", family), f"kept-{host}-{family}"
