@@ -16,7 +16,7 @@ from orchestrator import errors
 from orchestrator.daemon import nftables as nft
 
 PROBE = 253  # of IP: "use for experimentation and testing", RFC 3692; no program is asked for it
-CUT_PROBE, DELAY_PROBE = 0x4C, 0x4D  # the first byte of a probe
+CUT_PROBE, DELAY_PROBE, TRAIN_PROBE = 0x4C, 0x4D, 0x4E  # the first byte of a probe
 _TCP, _UDP = 6, 17
 _FIN, _SYN, _RST, _PSH, _ACK = 1, 2, 4, 8, 16  # RFC 9293, 3.1
 _FLAGS = 13  # offset in a TCP header
@@ -146,8 +146,8 @@ def rules(table: str, number: int, which: Which, keys: Keys) -> Iterator[nft.Mes
         ours = [nft.transport(0, 4), nft.compare(probe(CUT_PROBE, number))]
         if not flows:  # they have ports
             yield nft.rule(table, chain, *found, *_protocol(PROBE), *ours, nft.verdict(nft.DROP))
-        for first in () if flows else (CUT_PROBE, DELAY_PROBE):
-            # not both by a mask: nft(8) 1.0.6 aborts when it lists that
+        for first in () if flows else (CUT_PROBE, DELAY_PROBE, TRAIN_PROBE):
+            # not all by a mask: nft(8) 1.0.6 aborts when it lists that
             probes = [nft.transport(0, 1), nft.compare(bytes([first]))]
             yield nft.rule(table, chain, *found, *_protocol(PROBE), *probes, nft.verdict(nft.RETURN))
         if which.kind == ESTABLISHED and not flows:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from orchestrator.daemon import within
+from orchestrator.daemon import trains, within
+from orchestrator.daemon.effects import PARTS
 from orchestrator.daemon.probes import Probes, Seen, Way
 
 PATIENCE = (
@@ -17,6 +19,9 @@ _TIMES = 3  # probes of a link, of which the fastest counts
 _SLACK = 0.002  # seconds that the fastest may be off: a busy computer
 _MORE = 0.25  # that it may be slower and still be what was asked for
 _TOGETHER = 400  # ways that are looked at at once
+MOST_PROBES = 6000  # of all trains of one verification
+_CARRIED = 0.5  # seconds that a line with a rate may be busy with a train
+_UNSURE = "the end of a train of probes did not come"
 _NETFILTER = 12
 _IPV6_HDRINCL = 36  # linux/in6.h
 
@@ -36,11 +41,13 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True)
 class Expected:
-    """What a probe should take. `sure` False: it may not come at all, or earlier, as packets do there."""
+    """What a probe should take, what happens to which part of a train, and how fast a burst may be."""
 
     least: float
     most: float
-    sure: bool
+    parts: Mapping[str, float] = field(default_factory=dict)  # of PARTS
+    rate: float = 0.0  # bytes in a second
+    held: float = 0.0  # seconds at most, without what a rate adds
 
     @classmethod
     def of(cls, lines: Sequence[Mapping[str, float]]) -> Expected:
@@ -48,7 +55,9 @@ class Expected:
         least = sum(max(0.0, one.get("delay", 0.0) - one.get("jitter", 0.0)) for one in lines)
         most = sum(one.get("delay", 0.0) + one.get("jitter", 0.0) for one in lines)
         rate = min((one["rate"] for one in lines if one.get("rate")), default=0.0)
-        return cls(least, most + (1500 / rate + 1.0 if rate else 0.0), True)
+        kept = {key: math.prod(1 - one.get(key, 0.0) for one in lines) for key in PARTS}
+        parts = {key: 1 - part for key, part in kept.items() if part < 1}
+        return cls(least, most + (1500 / rate + 1.0 if rate else 0.0), parts, rate, most)
 
 
 def cut(number: int, ways: Sequence[Way], open_ways: Sequence[Way]) -> list[Word]:
@@ -86,7 +95,76 @@ def links(ways: Sequence[Way], expected: Sequence[Expected]) -> list[Word]:
             seen += probes.time(max(one.most for one in expected) + PATIENCE, _TIMES)
         finally:
             probes.close()
-    return [_link_word(one, what) for one, what in zip(seen, expected, strict=True)]
+    words = [_link_word(one, what) for one, what in zip(seen, expected, strict=True)]
+    for find in (_with_parts, _with_rates):
+        find(ways, expected, words)
+    return words
+
+
+def _chosen(words: Sequence[Word], counts: Sequence[int]) -> list[int]:
+    """Which ways a train is sent on: as many as there is time for. A line does the same to all its ways."""
+    chosen: list[int] = []
+    room = MOST_PROBES
+    for at, count in enumerate(counts):
+        if words[at].verified and count and (not chosen or room >= count):
+            chosen.append(at)
+            room -= count
+    return chosen
+
+
+def _with_parts(ways: Sequence[Way], expected: Sequence[Expected], words: list[Word]) -> None:
+    """What happens to a part of the packets, as trains of probes see it."""
+    needed = [trains.needed(one.parts) if one.parts else 0 for one in expected]
+    for at, count in enumerate(needed):
+        if count > _affordable(expected[at]):
+            why = "it happens too rarely to be seen in the time that there is"
+            words[at] = words[at]._replace(verified=None, why=why) if words[at].verified else words[at]
+    chosen = _chosen(words, needed)
+    if not chosen:
+        return
+    seconds = max(expected[at].most for at in chosen) + PATIENCE + 1.0
+    probes = trains.Trains([ways[at] for at in chosen])
+    try:
+        passed = probes.lossy([needed[at] for at in chosen], seconds)
+    finally:
+        probes.close()
+    for at, one in zip(chosen, passed, strict=True):
+        why = trains.missing(expected[at].parts, one, held=expected[at].held > 0) if one.sure else _UNSURE
+        if why:
+            words[at] = words[at]._replace(verified=None, why=why)
+
+
+def _affordable(expected: Expected) -> int:
+    """How many probes a line may be asked to carry: all that there is time for."""
+    return min(trains.MOST, int(expected.rate * _CARRIED / 50)) if expected.rate else trains.MOST
+
+
+def _burst(way: Way, wanted: trains.Burst, seconds: float) -> trains.Passed:
+    probes = trains.Trains([way])
+    try:
+        return probes.bursts([wanted], seconds)[0]
+    finally:
+        probes.close()
+
+
+def _with_rates(ways: Sequence[Way], expected: Sequence[Expected], words: list[Word]) -> None:
+    """How much gets through in a second, as bursts of probes see it."""
+    bursts = [trains.burst(one.rate) if one.rate else None for one in expected]
+    for at, one in enumerate(expected):
+        if one.rate and bursts[at] is None and words[at].verified:
+            words[at] = words[at]._replace(verified=None, why="the rate is too high to be seen by a burst")
+    chosen = _chosen(words, [one.count if one else 0 for one in bursts])
+    for at in chosen:  # one after the other: they may share a bucket
+        wanted = bursts[at]
+        assert wanted is not None
+        for _ in range(_TIMES):
+            passed = _burst(ways[at], wanted, expected[at].most + PATIENCE)
+            right = trains.slow_enough(passed, wanted, (expected[at].least, expected[at].held))
+            if right is not None:
+                break
+        if right is not True:
+            why = f"a burst took {passed.seconds * 1000:.1f} ms instead of {wanted.seconds * 1000:.1f}"
+            words[at] = words[at]._replace(verified=right, why=why if passed.sure else _UNSURE)
 
 
 def _link_word(seen: Seen, expected: Expected) -> Word:

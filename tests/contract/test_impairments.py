@@ -237,6 +237,36 @@ def test_what_comes_twice_is_received_twice(healed: Rig, family: int) -> None:
     assert healed.received("web", "in")[0] == b"once"
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"loss": 0.02},
+        {"duplicate": 0.05},
+        {"corrupt": 0.05},
+        {"reorder": 0.2, "delay": 0.01},
+        {"rate": 1e6},
+        {"loss": 0.1, "duplicate": 0.1, "rate": 1e6, "delay": 0.01},
+    ],
+    ids="+".join,
+)
+def test_what_happens_to_some_is_seen_before_it_is_believed(healed: Rig, values: dict[str, float]) -> None:
+    link(healed, "alice", "net", **values)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [({"loss": 0.0001}, "too rarely"), ({"rate": 1e9}, "too high"), ({"reorder": 0.2}, "overtaken")],
+)
+def test_what_cannot_be_seen_is_not_believed(healed: Rig, values: dict[str, float], why: str) -> None:
+    told = healed.channel.call("link", places=[["alice", "net"]], values=values)
+    doubted = [word for word in told["verified"] if word["verified"] is not True]
+    assert doubted
+    assert all(word["verified"] is None and why in word["why"] for word in doubted), doubted
+    assert all(word["way"].startswith("alice -> ") for word in doubted), (
+        "nothing else happens to what comes back"
+    )
+
+
 def test_a_link_that_is_pulled_out(healed: Rig) -> None:
     answer = healed.channel.call("cut", links=[["web", "net"]], text="web down", seconds=1.0)
     assert all(word["verified"] for word in answer["verified"]), answer["verified"]
