@@ -91,7 +91,9 @@ def seen(lab: Rig, folder: Path, name: str) -> list[Answered]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     rows = [line.split("\t") for line in done.stdout.splitlines()]
-    messages = [Answered(row[0] in ("1", "True"), *row[1:3], float(row[3] or 0), *row[4:]) for row in rows]
+    messages = [
+        Answered(row[0] in ("1", "True"), row[1], row[2], float(row[3] or 0), *row[4:]) for row in rows
+    ]
     assert messages, "nothing was asked"
     assert not any(one.malformed for one in messages)
     return messages
