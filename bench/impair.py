@@ -47,8 +47,8 @@ _COUNT = """use Socket; use Time::HiRes 'time'; socket(S,PF_INET,SOCK_DGRAM,17);
 setsockopt(S,SOL_SOCKET,SO_RCVBUF,1<<23); bind(S,sockaddr_in(7001,INADDR_ANY)); $|=1; print "ready\\n";
 while(1){$r='';vec($r,fileno(S),1)=1; last unless select($r,undef,undef,$f?0.8:5);
 while(defined recv(S,$b,99,0x40)){$t=time; $f||=$t; $n++}} printf "%d %.6f\\n",$n,$t-$f;"""
-# Fifty at a time by sendmmsg(2), of which Perl knows nothing: struct iovec, struct mmsghdr. A call for each was
-# what limited the figure in a container, with a delay and without one.
+# Fifty at a time by sendmmsg(2), of which Perl knows nothing: struct iovec, struct mmsghdr. One call for each
+# limited the figure in a container, with a delay and without one.
 _DATAGRAMS = """use Socket; use Time::HiRes qw(time sleep); socket(S,PF_INET,SOCK_DGRAM,17);
 connect(S,sockaddr_in(7001,inet_aton('%s'))); $x='x' x 20; $iov=pack('PQ',$x,20);
 $m=pack('QQPQQQQQ',0,0,$iov,1,0,0,0,0) x 50;
