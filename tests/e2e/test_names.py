@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from orchestrator import bringup
+from orchestrator.engines.base import Engine
 from orchestrator.errors import LabError
 from tests.conftest import LabFactory
 from tests.e2e.test_capture import capturing
-from tests.support.cli import SECONDS
+from tests.support.cli import SECONDS, Commands
 from tests.support.rig import Rig, eventually, topology
 
 LAB = """
@@ -232,3 +233,37 @@ def test_a_changed_file_changes_records_and_resolvers_of_a_running_lab(lab_facto
         assert {name: now[name] for name in pids} == pids, "nobody was made anew"
         other = Rig(outcome.lab)
         assert found(other, "both.lab") == {"10.8.8.8", "fd99::9"}, "ns2 is no DNS server: ns is asked"
+
+
+FILE = """
+name: {name}
+networks: {lan: {subnet: {net}.1.0/24}}
+hosts:
+  ns: {role: server, networks: [lan], dns: {shop.lab: 192.0.2.1}}
+  alice: {role: client, networks: [lan], resolver: ns, env: {RES_OPTIONS: "timeout:1 attempts:1"}}
+"""
+
+
+def test_by_hand(tmp_path: Path, engine: Engine) -> None:
+    commands = Commands(tmp_path, engine.name)
+    commands.write(FILE)
+    try:
+        commands.up()
+        assert (
+            commands.good("exec", "alice", "--", "getent", "hosts", "shop.lab").out.split()[0] == "192.0.2.1"
+        )
+        told = commands.good("dns", "ns:shop.lab", "set", "answer=servfail", "late=10ms", "--for", "90s")
+        assert "in force" in told.err
+        assert commands.run("exec", "alice", "--", "getent", "hosts", "shop.lab").code == NOT_FOUND
+        assert commands.good("dns").out == "dns ns:shop.lab: late=10ms answer=servfail\n"
+        assert "dns ns:shop.lab: late=10ms" in commands.good("status", commands.name).out
+        seen = commands.good("dns", "--json").json["names"]
+        assert seen == [{"host": "ns", "name": "shop.lab", "late": 0.01, "answer": "servfail"}]
+        wrong = commands.run("dns", "ns", "set", "answer=refuse")
+        assert (wrong.code, "did you mean `refused`" in wrong.err) == (2, True), wrong.err
+        assert "no DNS server" in commands.run("dns", "alice", "set", "late=1s").err
+        assert "1 taken back" in commands.good("heal").err
+        assert commands.good("dns").out == ""
+        assert commands.good("exec", "alice", "--", "getent", "hosts", "shop.lab").out
+    finally:
+        commands.run("down")
