@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ _MORE = 0.25  # that it may be slower and still be what was asked for
 _TOGETHER = 400  # ways that are looked at at once
 MOST_PROBES = 6000  # of all trains of one verification
 _CARRIED = 0.5  # seconds that a line with a rate may be busy with a train
+_BURSTING = 1.0  # seconds after which no further way of a line with a rate is tried
 _UNSURE = "the end of a train of probes did not come"
 _NETFILTER = 12
 _IPV6_HDRINCL = 36  # linux/in6.h
@@ -154,9 +156,12 @@ def _with_rates(ways: Sequence[Way], expected: Sequence[Expected], words: list[W
         if one.rate and bursts[at] is None and words[at].verified:
             words[at] = words[at]._replace(verified=None, why="the rate is too high to be seen by a burst")
     chosen = _chosen(words, [one.count if one else 0 for one in bursts])
+    until = time.monotonic() + _BURSTING
     for at in chosen:  # one after the other: they may share a bucket
         wanted = bursts[at]
         assert wanted is not None
+        if at != chosen[0] and time.monotonic() > until:
+            break
         for _ in range(_TIMES):
             passed = _burst(ways[at], wanted, expected[at].most + PATIENCE)
             right = trains.slow_enough(passed, wanted, (expected[at].least, expected[at].held))
