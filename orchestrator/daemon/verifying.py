@@ -21,8 +21,10 @@ _SLACK = 0.002  # seconds that the fastest may be off: a busy computer
 _MORE = 0.25  # that it may be slower and still be what was asked for
 _TOGETHER = 400  # ways that are looked at at once
 MOST_PROBES = 6000  # of all trains of one verification
+MOST_BURSTING = 300  # of bursts that go on together
 _CARRIED = 0.5  # seconds that a line with a rate may be busy with a train
-_BURSTING = 1.0  # seconds after which no further way of a line with a rate is tried
+_TRYING = 3.0  # seconds after which no further line is tried
+_NO_TIME = "there are more lines than there is time to try"
 _UNSURE = "the end of a train of probes did not come"
 _NETFILTER = 12
 _IPV6_HDRINCL = 36  # linux/in6.h
@@ -103,15 +105,28 @@ def links(ways: Sequence[Way], expected: Sequence[Expected]) -> list[Word]:
     return words
 
 
-def _chosen(words: Sequence[Word], counts: Sequence[int]) -> list[int]:
-    """Which ways a train is sent on: as many as there is time for. A line does the same to all its ways."""
-    chosen: list[int] = []
-    room = MOST_PROBES
-    for at, count in enumerate(counts):
-        if words[at].verified and count and (not chosen or room >= count):
-            chosen.append(at)
-            room -= count
-    return chosen
+def _chosen(
+    ways: Sequence[Way], words: Sequence[Word], counts: Sequence[int], most: int
+) -> Iterator[list[int]]:
+    """One way of each link that trains are sent on, as many at once as `most` probes are: a line does the
+    same to all its ways."""
+    wanted = [at for at, count in enumerate(counts) if words[at].verified and count]
+    firsts = sorted({_link_of(ways[at]): at for at in reversed(wanted)}.values())
+    while firsts:
+        together, room = [firsts[0]], most - counts[firsts.pop(0)]
+        while firsts and counts[firsts[0]] <= room:
+            room -= counts[firsts[0]]
+            together.append(firsts.pop(0))
+        yield together
+
+
+def _link_of(way: Way) -> tuple[str, str]:
+    """Its sender, and the network on which that is at this address."""
+    host = way.sender.host
+    on = (
+        i["network"] for i in host.spec["interfaces"] if way.source in (i.get("address"), i.get("address6"))
+    )
+    return host.name, str(next(on, way.source))
 
 
 def _with_parts(ways: Sequence[Way], expected: Sequence[Expected], words: list[Word]) -> None:
@@ -121,19 +136,27 @@ def _with_parts(ways: Sequence[Way], expected: Sequence[Expected], words: list[W
         if count > _affordable(expected[at]):
             why = "it happens too rarely to be seen in the time that there is"
             words[at] = words[at]._replace(verified=None, why=why) if words[at].verified else words[at]
-    chosen = _chosen(words, needed)
-    if not chosen:
-        return
-    seconds = max(expected[at].most for at in chosen) + PATIENCE + 1.0
+    until = time.monotonic() + _TRYING
+    for chosen in _chosen(ways, list(words), needed, MOST_PROBES):
+        if time.monotonic() > until:
+            for at in chosen:
+                words[at] = words[at]._replace(verified=None, why=_NO_TIME)
+            continue
+        for at, one in zip(chosen, _lossy(chosen, ways, expected, needed), strict=True):
+            why = trains.missing(expected[at].parts, one, held=expected[at].held > 0) if one.sure else _UNSURE
+            if why:
+                words[at] = words[at]._replace(verified=None, why=why)
+
+
+def _lossy(
+    chosen: Sequence[int], ways: Sequence[Way], expected: Sequence[Expected], needed: Sequence[int]
+) -> list[trains.Passed]:
     probes = trains.Trains([ways[at] for at in chosen])
     try:
-        passed = probes.lossy([needed[at] for at in chosen], seconds)
+        seconds = max(expected[at].most for at in chosen) + PATIENCE + 1.0
+        return probes.lossy([needed[at] for at in chosen], seconds)
     finally:
         probes.close()
-    for at, one in zip(chosen, passed, strict=True):
-        why = trains.missing(expected[at].parts, one, held=expected[at].held > 0) if one.sure else _UNSURE
-        if why:
-            words[at] = words[at]._replace(verified=None, why=why)
 
 
 def _affordable(expected: Expected) -> int:
@@ -141,12 +164,17 @@ def _affordable(expected: Expected) -> int:
     return min(trains.MOST, int(expected.rate * _CARRIED / 50)) if expected.rate else trains.MOST
 
 
-def _burst(way: Way, wanted: trains.Burst, seconds: float) -> trains.Passed:
-    probes = trains.Trains([way])
+def _bursts(
+    chosen: Sequence[int], ways: Sequence[Way], expected: Sequence[Expected], wanted: Sequence[trains.Burst]
+) -> list[tuple[trains.Passed, bool | None]]:
+    """What came, and whether it was as slow as it should be; side by side, for each sender has a clock."""
+    probes = trains.Trains([ways[at] for at in chosen])
     try:
-        return probes.bursts([wanted], seconds)[0]
+        passed = probes.bursts(wanted, max(expected[at].most for at in chosen) + PATIENCE)
     finally:
         probes.close()
+    held = [(expected[at].least, expected[at].held) for at in chosen]
+    return [(p, trains.slow_enough(p, w, h)) for p, w, h in zip(passed, wanted, held, strict=True)]
 
 
 def _with_rates(ways: Sequence[Way], expected: Sequence[Expected], words: list[Word]) -> None:
@@ -155,21 +183,25 @@ def _with_rates(ways: Sequence[Way], expected: Sequence[Expected], words: list[W
     for at, one in enumerate(expected):
         if one.rate and bursts[at] is None and words[at].verified:
             words[at] = words[at]._replace(verified=None, why="the rate is too high to be seen by a burst")
-    chosen = _chosen(words, [one.count if one else 0 for one in bursts])
-    until = time.monotonic() + _BURSTING
-    for at in chosen:  # one after the other: they may share a bucket
-        wanted = bursts[at]
-        assert wanted is not None
-        if at != chosen[0] and time.monotonic() > until:
-            break
-        for _ in range(_TIMES):
-            passed = _burst(ways[at], wanted, expected[at].most + PATIENCE)
-            right = trains.slow_enough(passed, wanted, (expected[at].least, expected[at].held))
-            if right is not None:
-                break
-        if right is not True:
-            why = f"a burst took {passed.seconds * 1000:.1f} ms instead of {wanted.seconds * 1000:.1f}"
-            words[at] = words[at]._replace(verified=right, why=why if passed.sure else _UNSURE)
+    counts = [one.count if one else 0 for one in bursts]
+    until = time.monotonic() + _TRYING
+    for chosen in _chosen(ways, list(words), counts, MOST_BURSTING):
+        left, tries = chosen, 0
+        while left and tries < _TIMES and time.monotonic() < until:
+            wanted = [burst for at in left if (burst := bursts[at]) is not None]
+            seen = dict(zip(left, _bursts(left, ways, expected, wanted), strict=True))
+            left, tries = [at for at, (_, right) in seen.items() if right is None], tries + 1
+            for at, (passed, right) in seen.items():
+                words[at] = words[at]._replace(verified=right, why=_slow(passed, bursts[at], right))
+        for at in left if not tries else ():
+            words[at] = words[at]._replace(verified=None, why=_NO_TIME)
+
+
+def _slow(passed: trains.Passed, wanted: trains.Burst | None, right: bool | None) -> str:
+    if right or wanted is None:
+        return ""
+    took = f"a burst took {passed.seconds * 1000:.1f} ms instead of {wanted.seconds * 1000:.1f}"
+    return took if passed.sure else _UNSURE
 
 
 def _link_word(seen: Seen, expected: Expected) -> Word:
