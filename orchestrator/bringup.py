@@ -87,6 +87,14 @@ def prepare(topology: Topology, choice: str = "auto") -> Prepared:
     )
 
 
+def plan_alone(topology: Topology, choice: str = "auto") -> tuple[Plan, tuple[Change, ...]]:
+    """The plan of a lab on machines as if nothing ran, on machines that nobody has looked at."""
+    asked = choice if choice != "auto" else topology.engine
+    engine = "docker" if asked == "auto" else asked
+    plan = make_plan(topology, LabKey(owner=owner(), name=topology.name), engine)
+    return plan, changes_between(None, plan)
+
+
 def taken(engine: Engine, topology: Topology, running: Plan | None) -> Sequence[str]:
     """Subnets of others that must not be chosen: only docker has such, asked where one is to be chosen."""
     known = {network.name for network in running.networks} if running else set()
@@ -101,6 +109,11 @@ def taken(engine: Engine, topology: Topology, running: Plan | None) -> Sequence[
 
 def up(topology: Topology, choice: str = "auto", say: Progress = lambda _: None) -> Outcome:
     """Bring the lab up, or change the running one. Raises LabError; then a new lab has been removed again."""
+    if topology.machines:  # the one gate: they can be read and planned, and not yet be made
+        raise UsageError(
+            f"lab {topology.name} has `machines`, which `lab up` does not support yet",
+            "`lab up --dry-run` shows who would be where; without them it comes up on this computer",
+        )
     with locked(topology.name, say, "starting"):
         prepared = prepare(topology, choice)
         say(prepared.reason)
