@@ -13,7 +13,9 @@ MOST_SHOWN = 500  # diagnostics; a file of noise must not print for minutes
 MOST_COMPARED = 10_000  # words looked at for "did you mean": about 0.1 s of difflib
 LONGEST_SHOWN = 60  # characters of what the user wrote
 # ssh://student:PASSWORD@10.0.0.11:22, with and without what can be left out
-_PASSWORD = re.compile(r"((?:[A-Za-z+]*://)?[^\s/:@]*:(?!//))\S*(@(?:\[[^\s\]]*\]|[^\s/:@]+)(?::[0-9]{1,5})?/?)")
+_PASSWORD = re.compile(
+    r"((?:[A-Za-z+]*://)?[^\s/:@]*:(?!//))\S*(@(?:\[[^\s\]]*\]|[^\s/:@]+)(?::[0-9]{1,5})?/?)"
+)
 
 
 class Place(Protocol):
