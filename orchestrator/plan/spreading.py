@@ -182,13 +182,13 @@ def _deal_block(
     here: dict[int, int] = {}
     where = next(iter(machines.values())).where
     for network in on:
-        for number, many in where.get(network, {}).items():
-            here[number] = here.get(number, 0) + many
-    near = sorted((one for one in here if one in left.counts), key=lambda number: (-here[number], number))
+        for there, hosts in where.get(network, {}).items():
+            here[there] = here.get(there, 0) + hosts
+    near = sorted((one for one in here if one in left.counts), key=lambda one: (-here[one], one))
     at, full = 0, set[int]()
     while at < len(block):
-        number = next((one for one in near if left.counts[one] and one not in full), None)
-        number = left.for_so_many(len(block) - at, full) if number is None else number
+        close = next((one for one in near if left.counts[one] and one not in full), None)
+        number = left.for_so_many(len(block) - at, full) if close is None else close
         if number is None:
             over.extend(block[at:])
             return
