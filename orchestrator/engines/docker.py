@@ -119,7 +119,7 @@ class DockerEngine:
         for name in wanted:
             if name not in images.RECIPES:
                 raise errors.UsageError(
-                    f"there is no image {name} of ours", f"there are {', '.join(images.all_names())}"
+                    f"there is no image {name} of ours", f"there are {', '.join(images.RECIPES)}"
                 )
         images.ensure(self._docker, wanted, progress)
         return images.in_order(wanted)
