@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from orchestrator.errors import UsageError
+from orchestrator.model.machines import LOCAL, ssh_url
 from orchestrator.wire import Stream
 
-LOCAL = "local"  # the URL of this computer
 Asked = Callable[[str], str | None]  # a question whose answer is secret; None where nobody can be asked
 
 
@@ -30,7 +30,6 @@ class Facts(NamedTuple):
     uid: int  # of the user that we are there
     gid: int
     address: str | None  # its own, at which we have reached it; None for this computer
-    runtime: str | None  # a private folder of that user's for sockets, not made yet; None where there is none
 
 
 class Machine(Protocol):
@@ -49,11 +48,13 @@ class Machine(Protocol):
         """See Facts."""
 
     def docker_url(self) -> str | None:
-        """What docker-py takes as base_url: for an SSH machine a unix socket here that leads there."""
+        """What docker-py takes as base_url: for an SSH machine a unix socket here that leads there; None: its
+        own choice. Raises EngineUnavailable where there is no Engine that this user may talk to.
+        """
 
     def open_socket(self, path: str) -> Stream:
-        """A stream to a unix socket on the machine. FileNotFoundError or ConnectionRefusedError where nobody
-        listens there; MachineUnreachable, also from the stream, where the line is dead.
+        """A stream to a unix socket on the machine. OSError where nobody listens there; MachineUnreachable,
+        also from the stream, where the line is dead.
         """
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", seconds: float = 20.0) -> Ended:
@@ -67,16 +68,19 @@ class Machine(Protocol):
 
 
 def open_machine(name: str, url: str, asked: Asked = lambda _: None) -> Machine:
-    """The machine at a URL: `local`, or `ssh://[user@]host[:port]`. Connects to nothing yet."""
+    """The machine at a URL: `local`, or `ssh://[user@]host[:port]`. Connects to nothing yet. `asked` asks the
+    user for a password.
+    """
     if url == LOCAL:
         from orchestrator.machines.local import LocalMachine
 
         return LocalMachine(name)
-    if url.startswith("ssh://"):
-        from orchestrator.machines.ssh import SshMachine
-        from orchestrator.machines.url import parse
+    parts = ssh_url(url)
+    if parts is None:  # it may hold a password: it is not shown
+        raise UsageError(
+            f"the url of machine {name} is none of a machine",
+            "write `local`, `ssh://user@host` or `ssh://user@host:port`; a password belongs in no url",
+        )
+    from orchestrator.machines.ssh import SshMachine
 
-        return SshMachine(name, parse(url), asked)
-    raise UsageError(
-        f"machine {name}: {url} is no machine", "write `local`, or `ssh://user@host` (`ssh://user@host:port`)"
-    )
+    return SshMachine(name, url, parts, asked)
