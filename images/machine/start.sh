@@ -26,7 +26,7 @@ if [ "${1:-}" = down ]; then
     exit 0
 fi
 
-./lab images build lab/machine
+${LAB:-./lab} images build lab/machine
 compose up -d
 mkdir -p "$keys"
 rm -f "$keys/id_ed25519"
