@@ -93,14 +93,16 @@ class _Look:
         self.identity = ""  # the Engine's own id
         self._read: Readings | None = None
         self._clock: tuple[float, float] | None = None
-        self._version, self._swarm, self._hosts = "", "", 0
+        self._version, self._swarm, self._hosts, self._daemons = "", "", 0, 0
         self._findings: list[Finding] = []
 
     @property
-    def holder(self) -> Literal["kernel", "program"]:
-        """Whose the fabric's port is, where it is in use: a VXLAN's socket is the kernel's."""
-        inodes = [inode for port, inode in self._read.udp if port == self._port] if self._read else []
-        return "program" if any(inodes) else "kernel"
+    def holder(self) -> Literal["fabric", "program"]:
+        """Whose the fabric's port is, where it is in use. proc(5) does not say: the sockets of the kernel's
+        own VXLANs look like any other. They are seen themselves, or are in the namespace of a lab's daemon.
+        """
+        stands = self._read is not None and self._port in self._read.vxlan
+        return "fabric" if stands or self._daemons else "program"
 
     def whole(self) -> _Look:
         """All of it; what cannot be asked is said."""
@@ -161,10 +163,9 @@ class _Look:
         self._add("a Docker Engine answers", "wrong" if old else "ok", docker.version, cure)
         for finding in engine_findings(info):
             self._findings.append(finding)
-        swarm = info.get("Swarm") or {}
-        if swarm.get("LocalNodeState") == "active":
-            self._swarm = str((swarm.get("Cluster") or {}).get("ID") or swarm.get("NodeID") or "")
+        self._swarm = swarm_of(info.get("Swarm") or {})
         self._hosts = len(docker.labelled([f"{objects.KIND}=host"]))
+        self._daemons = len(docker.labelled([f"{objects.KIND}=daemon"]))
         absent = lacking(docker, self._wanted)
         detail = f"{', '.join(absent)} will be sent" if absent else "they are there"
         self._add("its images", "note" if absent else "ok", detail)
@@ -178,6 +179,15 @@ class _Look:
         if self._read.clock is not None:
             self._clock = self._read.clock - (before + after) / 2, (after - before) / 2
         self._findings += [*system_findings(self._read), *clock_findings(self._clock)]
+
+
+def swarm_of(said: Mapping[str, Any]) -> str:
+    """A name of the swarm that an Engine is in, the same on all of its nodes; "" where it is in none. The
+    swarm's own id is known to managers alone; who they are is known to all.
+    """
+    if said.get("LocalNodeState") != "active":
+        return ""
+    return min((str(one.get("NodeID")) for one in said.get("RemoteManagers") or ()), default="")
 
 
 def engine_findings(info: Mapping[str, Any]) -> list[Finding]:
@@ -269,7 +279,7 @@ def _port_findings(name: str, tried: Tried, holder: str) -> list[Finding]:
         return []
     if not why:
         return [Finding(what=what, state="ok", detail="it is free")]
-    if why == "EADDRINUSE" and holder == "kernel":
+    if why == "EADDRINUSE" and holder == "fabric":
         return [Finding(what=what, state="note", detail="a fabric uses it already: the ways are not tried")]
     if why == "EADDRINUSE":
         cure = "`sudo ss -ulpn` there names it: end it"

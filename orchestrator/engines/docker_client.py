@@ -140,8 +140,11 @@ def translated(about: str) -> Iterator[None]:
     import docker.errors
     import requests
 
+    _ASKED.machine = None
     try:
         yield
+        if asked := _ASKED.machine:
+            asked.check()  # an answer in pieces ends with the line as if it was complete
     except docker.errors.ImageNotFound as error:
         raise errors.ImageNotFound(
             f"{about}: {_said(error)}", "`docker pull` it, or correct its name"
@@ -149,7 +152,7 @@ def translated(about: str) -> Iterator[None]:
     except docker.errors.APIError as error:
         raise errors.EngineError(f"{about}: {_said(error)}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        if asked := getattr(_ASKED, "machine", None):
+        if asked := _ASKED.machine:
             asked.check()  # a dead line is the machine's, not its Engine's
         raise errors.EngineError(f"{about}: the Docker Engine does not answer: {error}") from error
 
