@@ -117,7 +117,7 @@ class TestStarting:
     def test_a_file_of_the_users_own_is_not_overwritten(self, machines: Machines, tmp_path: Path) -> None:
         own = tmp_path / "ssh_config"
         own.write_text("Host mine\n")
-        done = machines.run("images/machine/start.sh", LAB_SSH_CONFIG=str(own))
+        done = machines.run("images/start-machines.sh", LAB_SSH_CONFIG=str(own))
         assert done.code == 3
         assert own.read_text() == "Host mine\n"
 

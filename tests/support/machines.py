@@ -1,6 +1,6 @@
 """Docker on a machine over SSH, as one more engine for the contract suite: those of docker-compose.yml.
 
-They are found by LAB_SSH_CONFIG, or by the user's own settings, as `images/machine/start.sh` writes them.
+They are found by LAB_SSH_CONFIG, or by the user's own settings, as `images/start-machines.sh` writes them.
 """
 
 from __future__ import annotations
