@@ -1,4 +1,4 @@
-.PHONY: test check soak venv
+.PHONY: test check soak venv machines machines-down
 VENV ?= .venv
 
 # The launcher makes the environment; with the extras of pyproject.toml that the tests need.
@@ -18,3 +18,10 @@ check: venv
 # fewer times: make soak SOAK="--rounds 5 --engine docker labs/backlog/lab.yaml"
 soak: venv
 	$(VENV)/bin/python -m bench.soak $(SOAK)
+
+# Two machines on this computer, to try labs that span machines: docs/machines.md.
+machines:
+	@images/start-machines.sh
+
+machines-down:
+	@images/start-machines.sh down
