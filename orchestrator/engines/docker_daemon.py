@@ -27,7 +27,7 @@ from orchestrator.engines import docker_images as images
 from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.docker_client import Docker, is_gone, translated
 from orchestrator.model.plan import LabKey
-from orchestrator.wire import Channel, Stream
+from orchestrator.wire import Channel, Stream, StreamChannel
 
 READY_SECONDS = 30.0
 _UNSHARED_SECONDS = 1.5  # with no socket by then, the folder may not be shared, and the bridge is tried too
@@ -244,7 +244,7 @@ def open_socket(folder: Path | None) -> Channel | None:
     except OSError:
         sock.close()
         return None
-    return Channel(sock)
+    return StreamChannel(sock)
 
 
 def open_bridge(docker: Docker, container: str, seconds: float = _HELLO_SECONDS) -> Channel | None:
@@ -254,7 +254,7 @@ def open_bridge(docker: Docker, container: str, seconds: float = _HELLO_SECONDS)
     try:
         with translated("the lab's daemon cannot be reached"):
             made = docker.api.exec_create(container, ["python3", "/lab.pyz", "bridge"], stdin=True)
-            channel = Channel(Bridge(docker.api.exec_start(made["Id"], socket=True)))
+            channel = StreamChannel(Bridge(docker.api.exec_start(made["Id"], socket=True)))
     except errors.EngineError as error:
         if is_gone(error) or not _runs(docker, container):
             return None

@@ -59,7 +59,7 @@ class FakeDaemon:
             self._sessions.append(session)
             if self._lease is None and self.state == "incomplete":
                 self._lease = session
-        return wire.Channel(session)
+        return wire.StreamChannel(session)
 
     def left(self, session: Session) -> None:
         """A client has closed its channel."""

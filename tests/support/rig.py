@@ -14,7 +14,7 @@ from orchestrator import bringup
 from orchestrator.lab import Lab
 from orchestrator.model.topology import Topology
 from orchestrator.read import read_text
-from orchestrator.wire import Channel, Message
+from orchestrator.wire import Channel, Message, Stream, StreamChannel
 
 PATIENCE = 10.0  # seconds until something that was caused must be there; never slept through
 DIAG = struct.Struct("<BBHH16s16sIIIQ")
@@ -60,6 +60,12 @@ def eventually(look: Callable[[], Thing], seconds: float = PATIENCE) -> Thing:
         assert time.monotonic() < deadline, f"not within {seconds} s; last seen: {seen!r}"
         time.sleep(0.02)
     return seen
+
+
+def stream_of(channel: Channel) -> Stream:
+    """For bytes that are no frames."""
+    assert isinstance(channel, StreamChannel)
+    return channel.stream
 
 
 class Rig:
