@@ -1,7 +1,8 @@
 """Engines for tests: one suite for all of them, and a reason where one is passed over.
 
-`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all three. An engine that does
-not work here is skipped with what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail.
+`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all three; where that has the
+fake one, it is there once more as a lab on two machines. An engine that does not work here is skipped with
+what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from orchestrator.errors import LabError
 from tests.support.rig import Rig, running
 
 ENGINES = ("fake", "namespaces", "docker")
+TWO_MACHINES = "two-machines"
 LabFactory = Callable[[str], Rig]
 
 
@@ -51,7 +53,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each engine that its marker names."""
     if "engine" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("engine")
-        metafunc.parametrize("engine", marker.args if marker else ENGINES, indirect=True, scope="module")
+        names = marker.args if marker else ENGINES
+        if "fake" in names:
+            names = (*names, TWO_MACHINES)
+        metafunc.parametrize("engine", names, indirect=True, scope="module")
 
 
 @lru_cache
@@ -64,14 +69,19 @@ def probe(name: str) -> Probe:
 
 
 @pytest.fixture(scope="module")
-def engine(request: pytest.FixtureRequest) -> Engine:
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine that works here."""
     name = str(request.param)
+    if name == TWO_MACHINES:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(registry.ENGINES, "fake", ("tests.support.two_machines", "TwoFakes"))
+            yield registry.engine("fake")
+        return
     found = probe(name)
     if not found.works:
         required = os.environ.get("LAB_REQUIRE_ENGINES", "").replace(",", " ").split()
         (pytest.fail if name in required else pytest.skip)(f"{name}: {found.reason} {found.cure}")
-    return registry.engine(name)
+    yield registry.engine(name)
 
 
 @pytest.fixture

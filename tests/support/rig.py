@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
+import pytest
+
 from orchestrator import bringup
 from orchestrator.lab import Lab
 from orchestrator.model.topology import Topology
@@ -64,7 +66,8 @@ def eventually(look: Callable[[], Thing], seconds: float = PATIENCE) -> Thing:
 
 def stream_of(channel: Channel) -> Stream:
     """For bytes that are no frames."""
-    assert isinstance(channel, StreamChannel)
+    if not isinstance(channel, StreamChannel):
+        pytest.skip("a channel to several machines has no stream of its own")
     return channel.stream
 
 

@@ -1,0 +1,102 @@
+"""Which machine each host of a lab is on, and what of a request is about which machine. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from orchestrator.errors import AgentError
+from orchestrator.model.plan import Plan
+from orchestrator.wire import Message
+
+MOST_NAMED = 20  # hosts in a hint
+Unplaced = Callable[[str], str] | None  # from a host's name to a machine
+
+
+class Where(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one lab. `fleet`: all machines; `machines`: those that have something of the lab. `hosts`: its
+    machine, by the host's name, in the order of the plan."""
+
+    fleet: tuple[str, ...]
+    machines: tuple[str, ...] = ()
+    hosts: Mapping[str, str] = {}
+
+    @classmethod
+    def of(cls, plan: Plan, machines: Iterable[str], unplaced: Unplaced = None) -> Where:
+        """As planned."""
+        return cls(fleet=tuple(machines)).moved(((h.name, h.machine) for h in plan.hosts), unplaced)
+
+    def moved(self, hosts: Iterable[tuple[str, str | None]], unplaced: Unplaced = None) -> Where:
+        """The same machines with these hosts. One of which it is not said is on the first, or `unplaced`."""
+        otherwise = unplaced or (lambda _: self.fleet[0])
+        placed = {name: machine or otherwise(name) for name, machine in hosts}
+        used = {*placed.values()} or {self.fleet[0]}
+        return Where(fleet=self.fleet, machines=tuple(m for m in self.fleet if m in used), hosts=placed)
+
+    def on(self, machine: str) -> list[str]:
+        """The hosts of a machine."""
+        return [host for host, its in self.hosts.items() if its == machine]
+
+    def machine(self, host: Any) -> str:
+        """Raises AgentError for a host that the lab has not."""
+        found = self.hosts.get(host) if isinstance(host, str) else None
+        if found is None:
+            names = ", ".join([*self.hosts][:MOST_NAMED])
+            raise AgentError(f"the lab has no host {host!r}", f"hosts: {names}")
+        return found
+
+    def grouped(self, hosts: Iterable[Any]) -> dict[str, list[str]]:
+        """By machine, in the order of the machines."""
+        found: dict[str, list[str]] = {}
+        for host in hosts:
+            found.setdefault(self.machine(host), []).append(host)
+        return {machine: found[machine] for machine in self.machines if machine in found}
+
+
+Parts = dict[str, Message]  # what is asked of each machine
+Split = Callable[[Message, Where], Parts]
+
+
+def everywhere(asked: Message, where: Where) -> Parts:
+    """Every machine is asked the same."""
+    return dict.fromkeys(where.machines, asked)
+
+
+def by_host(asked: Message, where: Where) -> Parts:
+    """The machine of the host that it is about."""
+    return {where.machine(asked.get("host")): asked}
+
+
+def by_hosts(asked: Message, where: Where) -> Parts:
+    """Each machine is asked of its own hosts; all of all where none are named."""
+    hosts = asked.get("hosts")
+    if hosts is None:
+        return everywhere(asked, where)
+    return {machine: {**asked, "hosts": names} for machine, names in where.grouped(hosts).items()}
+
+
+def by_specs(asked: Message, where: Where) -> Parts:
+    """Each machine is told of its own hosts, whose plans are given."""
+    specs = {spec["name"]: spec for spec in asked.get("hosts", ())}
+    return {
+        machine: {**asked, "hosts": [specs[name] for name in names]}
+        for machine, names in where.grouped(specs).items()
+    }
+
+
+def of_history(asked: Message, where: Where) -> Parts:
+    """As by_hosts; those that are watched before others, too."""
+    first: Sequence[str] = [name for name in asked.get("first") or () if name in where.hosts]
+    mine = where.grouped(first)
+    return {
+        machine: {**part, "first": mine.get(machine, [])} for machine, part in by_hosts(asked, where).items()
+    }
+
+
+def of_removal(asked: Message, where: Where) -> Parts:
+    """Hosts on their machines; networks on all. What no plan has any more may be anywhere."""
+    known = where.grouped(name for name in asked.get("hosts", ()) if name in where.hosts)
+    unknown = [name for name in asked.get("hosts", ()) if name not in where.hosts]
+    return {machine: {**asked, "hosts": [*known.get(machine, []), *unknown]} for machine in where.machines}
