@@ -15,13 +15,26 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.engines import registry
+from orchestrator.choosing import chosen, with_machines
 from orchestrator.engines.base import Engine, Progress, counted
-from orchestrator.errors import DaemonError, DaemonGone, EngineError, UsageError
+from orchestrator.errors import (
+    DaemonError,
+    DaemonGone,
+    EngineError,
+    MachineUnreachable,
+    UsageError,
+)
 from orchestrator.fanout import Answer, Request, ask_all, raise_first, until
 from orchestrator.lab import Lab, deployed
 from orchestrator.model.impairments import Impaired
-from orchestrator.model.plan import Change, LabKey, Plan, PlannedConnect, PlannedFile, PlannedHost
+from orchestrator.model.plan import (
+    Change,
+    LabKey,
+    Plan,
+    PlannedConnect,
+    PlannedFile,
+    PlannedHost,
+)
 from orchestrator.model.topology import Topology
 from orchestrator.owner import locked, owner
 from orchestrator.plan import changes as changes_between
@@ -68,11 +81,12 @@ def prepare(topology: Topology, choice: str = "auto") -> Prepared:
     asked = choice if choice != "auto" else topology.engine
     running = Lab.look_for(key, asked)
     if running is None:
-        engine, reason = registry.choose(asked)
+        engine, reason = chosen(topology, asked)
         plan = make_plan(topology, key, engine.name, None, taken(engine, topology, None))
         return Prepared(
             engine=engine, reason=reason, plan=plan, changes=changes_between(None, plan), running=None
         )
+    running = with_machines(running, topology)
     engine = running.engine
     if asked not in ("auto", engine.name):
         running.close()
@@ -158,6 +172,8 @@ def _change(prepared: Prepared, lab: Lab, say: Progress) -> Outcome:
 def differences(running: Lab, plan: Plan) -> tuple[Change, ...]:
     """From what really runs to the plan: with the same file, a host or a connection may have gone."""
     seen = {str(host.get("name")): host for host in running.hosts()}
+    if away := [host for host in seen.values() if host.get("alive") is None]:
+        raise MachineUnreachable(str(away[0].get("why")), "`lab up` needs all machines of the lab")
     dead = [h.name for h in running.plan.hosts if not seen.get(h.name, {}).get("alive")]
     there = msgspec.structs.replace(
         running.plan, hosts=tuple(h for h in running.plan.hosts if h.name not in dead)

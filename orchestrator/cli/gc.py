@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli.ending import say
 from orchestrator.errors import LabError
+
+if TYPE_CHECKING:
+    from orchestrator.model.plan import LabKey
 
 
 @click.command("gc")
@@ -16,8 +21,8 @@ def command(names: tuple[str, ...]) -> int:
     All of them, or those named. Running labs, those that a command is at work on or whose daemon is too busy
     to answer, and whatever is not yours, are left alone.
     """
+    from orchestrator import roster
     from orchestrator.cli.progress import shown
-    from orchestrator.engines import registry
     from orchestrator.lab import all_found
     from orchestrator.owner import locked, sweep_locks
 
@@ -28,10 +33,12 @@ def command(names: tuple[str, ...]) -> int:
             with shown(f"lab {one.key.name}") as progress, locked(one.key.name, progress, "removing"):
                 if not still_incomplete(one.engine, one.key):
                     continue  # its `up` was at work just now, and has completed it
-                registry.engine(one.engine).remove(one.key, progress)
+                roster.engine(one.key.name, one.engine).remove(one.key, progress)
             say(f"removed what was left of lab {one.key.name} ({one.engine}): {one.what}")
         except LabError as error:
             failures.append(error)
+        except ExceptionGroup as group:  # on several machines
+            failures += [error for error in group.exceptions if isinstance(error, LabError)]
     sweep_locks()
     for one in found:
         if one.state == "silent" and (not names or one.key.name in names):
@@ -44,9 +51,10 @@ def command(names: tuple[str, ...]) -> int:
     return 0
 
 
-def still_incomplete(engine: str, key: object) -> bool:
+def still_incomplete(engine: str, key: LabKey) -> bool:
     """Whether it is incomplete also while we hold its lock."""
-    from orchestrator.engines import registry
+    from orchestrator import roster
     from orchestrator.owner import owner
 
-    return any(f.key == key and f.state == "incomplete" for f in registry.engine(engine).find(owner()))
+    found = roster.engine(key.name, engine).find(owner())
+    return any(f.key == key and f.state == "incomplete" for f in found)

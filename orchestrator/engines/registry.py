@@ -7,6 +7,8 @@ from typing import NamedTuple, cast
 
 from orchestrator.engines.base import Engine, Probe
 from orchestrator.errors import EngineUnavailable, UsageError
+from orchestrator.model.machines import LOCAL
+from orchestrator.model.plan import PlannedMachine
 
 # name: (module, class). In the order in which a running lab is looked for: the cheapest look first.
 ENGINES: dict[str, tuple[str, str]] = {
@@ -36,6 +38,20 @@ def engine(name: str) -> Engine:
         return cast(Engine, getattr(importlib.import_module(module), kind)())
     except ImportError as error:
         raise EngineUnavailable(f"the engine {name} cannot be loaded: {error}") from error
+
+
+def on(name: str, machine: PlannedMachine) -> Engine:
+    """The engine of that name on one machine of several. Raises EngineUnavailable for one that cannot be."""
+    if name == "fake":
+        from orchestrator.engines.fake import FakeEngine
+
+        return FakeEngine(machine.name)
+    if machine.url == LOCAL and name == "docker":
+        return engine(name)
+    raise EngineUnavailable(
+        f"machine {machine.name}: the engine {name} is not on {machine.url}",
+        "labs on several machines are on docker",
+    )
 
 
 def searched(name: str = "auto") -> tuple[str, ...]:

@@ -8,95 +8,50 @@ engine's own patience: it is said, and the others go on.
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from orchestrator.engines.base import Check, Engine, Found, Probe, Progress, counted
+from orchestrator.engines.base import Check, Engine, Found, Probe, Progress, State, counted
+from orchestrator.engines.side_by_side import failures, side_by_side, values
 from orchestrator.engines.spread_answers import AWAY, unpacked
 from orchestrator.engines.spread_channel import SpreadChannel, Whereabouts
-from orchestrator.engines.spread_line import named
+from orchestrator.engines.spread_cut import HOSTS, NETWORKS, Cut
 from orchestrator.engines.spread_where import Where
 from orchestrator.errors import DaemonError, LabError, MachineUnreachable
 from orchestrator.model.plan import Change, LabKey, Plan, PlannedNetwork
 from orchestrator.wire import Channel
 
 LOOK_SECONDS = 15.0  # that a machine may take for what only looks; a dead line is noticed within 10
-T = TypeVar("T")
-NETWORKS = ("remove-host", "remove-network", "make-network")
-HOSTS = ("make-host",)
+_WORST: tuple[State, ...] = ("incomplete", "silent", "starting", "changing", "removing")
 
+# Which machines have something of a lab, or may have, and whether its removal has begun: to be kept.
+Noted = Callable[[LabKey, Sequence[str], bool], None]
 # Joins networks of a lab across machines: called when each machine's part of them is there, before any host
 # is. Returns what undoes it with the lab.
 Stitch = Callable[[Sequence[PlannedNetwork], Mapping[str, Channel]], None]
 
 
-class Result(NamedTuple, Generic[T]):
-    """What came of something on one machine."""
-
-    value: T | None = None
-    error: BaseException | None = None
-
-
-def side_by_side(
-    names: Iterable[str], do: Callable[[str], T], seconds: float | None = None
-) -> dict[str, Result[T]]:
-    """Do it for each name, in a thread each; those that take longer are left to themselves."""
-    wanted = list(names)
-    results: dict[str, Result[T]] = {}
-
-    def run(name: str) -> None:
-        try:
-            results[name] = Result(do(name))
-        except BaseException as error:
-            results[name] = Result(error=error)
-
-    if len(wanted) == 1 and seconds is None:
-        run(wanted[0])
-        return results
-    threads = {name: threading.Thread(target=run, args=(name,), daemon=True) for name in wanted}
-    for thread in threads.values():
-        thread.start()
-    until = None if seconds is None else time.monotonic() + seconds
-    for thread in threads.values():
-        thread.join(None if until is None else max(0.0, until - time.monotonic()))
-    late = MachineUnreachable(f"it does not answer within {seconds or 0:.0f} s")
-    return {name: results.get(name, Result(error=late)) for name in wanted}
-
-
-def values(results: Mapping[str, Result[T]]) -> dict[str, T]:
-    """Of those that went well."""
-    return {name: one.value for name, one in results.items() if one.error is None and one.value is not None}
-
-
-def failures(results: Mapping[str, Result[T]]) -> dict[str, LabError]:
-    """LabErrors, with the machine; anything else is raised."""
-    found: dict[str, LabError] = {}
-    for name, one in results.items():
-        if one.error is not None:
-            if not isinstance(one.error, LabError):
-                raise one.error
-            found[name] = named(name, one.error)
-    return found
-
-
 class SpreadEngine:
     """See base.Engine. `members`: by machine, in the order of the file. `unplaced`: the machine of a host for
-    which none is planned; else the first."""
+    which none is planned; else the first. `expected`: machines that have something of the lab; `ending`: its
+    removal has begun."""
 
     def __init__(
         self,
         members: Mapping[str, Engine],
         stitch: Stitch | None = None,
         unplaced: Callable[[str], str] | None = None,
+        *,
+        noted: Noted = lambda *_: None,
+        expected: Iterable[str] = (),
+        ending: bool = False,
     ) -> None:
         self.members = dict(members)
         self.name = next(iter(self.members.values())).name
         self._stitch = stitch
         self._unplaced = unplaced
+        self._noted, self._expected, self._ending = noted, tuple(expected), ending
         self._known: dict[LabKey, Whereabouts] = {}
 
     def probe(self, thorough: bool = False) -> Probe:
@@ -135,9 +90,15 @@ class SpreadEngine:
 
     def _found(self, key: LabKey, found: Mapping[str, list[Found]], away: Sequence[str]) -> Found:
         mine = {m: one for m, each in found.items() for one in each if one.key == key}
-        states = {one.state for one in mine.values()}
-        state = next((s for s in ("incomplete", "silent") if s in states), next(iter(states)))
-        what = [f"{m}: {one.what}" for m, one in mine.items()]
+        states: set[State] = {one.state for one in mine.values()}
+        if self._ending or any(m in found and m not in mine for m in self._expected):
+            states.add("incomplete")
+        state: State = next((s for s in _WORST if s in states), "running")
+        what = [
+            f"{m}: {mine[m].what if m in mine else 'nothing'}"
+            for m in {**mine, **dict.fromkeys(self._expected)}
+            if m in found
+        ]
         return Found(key=key, engine=self.name, state=state, what="; ".join([*what, *away]))
 
     def open(self, key: LabKey) -> Channel | None:
@@ -200,6 +161,7 @@ class SpreadEngine:
         before = known.where if known is not None else Where(fleet=tuple(self.members))
         where = self._where(plan)
         cut = Cut(plan, changes, before, where)
+        self._noted(plan.key, [m for m in where.fleet if m in {*where.machines, *before.machines}], False)
         spanning = [n for n in plan.networks if sum(n.name in used for used in cut.networks.values()) > 1]
         if self._stitch is None or not spanning:
             channels = self._carry_out(cut, cut.changes, progress)
@@ -245,67 +207,11 @@ class SpreadEngine:
             self.members[machine].remove(key, say)
 
         known = self._known.pop(key, None)
+        self._noted(key, list(self.members), True)
         errors = failures(side_by_side(self.members, one))
+        self._noted(key, list(errors), True)
         if errors:
             raise _together({m: _left(e, m, known) for m, e in errors.items()})
-
-
-class Cut:
-    """A plan and its changes by machine. `before`, `where`: where hosts were and are."""
-
-    def __init__(self, plan: Plan, changes: Sequence[Change], before: Where, where: Where) -> None:
-        self._plan, self._where = plan, where
-        hosts = {host.name: host for host in plan.hosts}
-        self.hosts = {m: [hosts[name] for name in where.on(m)] for m in where.fleet}
-        self.networks = {m: self._networks(m) for m in where.fleet}
-        self.changes: dict[str, list[Change]] = {m: [] for m in where.machines if m not in before.machines}
-        for change in changes:
-            for machine in self._machines(change, before):
-                self.changes.setdefault(machine, []).append(change)
-        for machine in where.machines:  # one that has hosts on a network for the first time
-            there = {c.subject for c in self.changes.get(machine, ()) if c.action == "make-network"}
-            for name in sorted(self._new_networks(machine, before) - there):
-                new = Change(action="make-network", subject=name, why=f"{machine} has hosts on it")
-                self.changes.setdefault(machine, []).insert(0, new)
-
-    def _new_networks(self, machine: str, before: Where) -> set[str]:
-        """Of hosts that are to be made on a machine that has had others, or none."""
-        making = {c.subject for c in self.changes.get(machine, ()) if c.action == "make-host"}
-        stayed = [
-            h for h in self.hosts[machine] if h.name not in making and before.hosts.get(h.name) == machine
-        ]
-        known = {i.network for host in stayed for i in host.interfaces}
-        hosts = [host for host in self.hosts[machine] if host.name in making]
-        return {i.network for host in hosts for i in host.interfaces} - known
-
-    def only(self, actions: Sequence[str]) -> dict[str, list[Change]]:
-        """The changes of these kinds, of the machines that have such; for networks, of all that have any."""
-        found = {m: [c for c in some if c.action in actions] for m, some in self.changes.items()}
-        return {m: some for m, some in found.items() if some or actions == NETWORKS}
-
-    def _networks(self, machine: str) -> set[str]:
-        used = {i.network for host in self.hosts[machine] for i in host.interfaces}
-        return used | {n.name for n in self._plan.networks if machine in n.machines}
-
-    def _machines(self, change: Change, before: Where) -> Sequence[str]:
-        """A host that is no longer planned is removed where it was, else everywhere."""
-        subject, machines = change.subject, self._where.machines
-        if change.action == "remove-network":
-            return before.machines or machines
-        if change.action == "make-network":
-            return [m for m in machines if subject in self.networks[m]]
-        if change.action == "remove-host":
-            was = before.hosts.get(subject) or self._where.hosts.get(subject)
-            return (was,) if was else machines
-        return (self._where.hosts[subject],) if subject in self._where.hosts else ()
-
-    def part(self, machine: str) -> Plan:
-        """What one machine has to make. It knows all names."""
-        return msgspec.structs.replace(
-            self._plan,
-            hosts=tuple(self.hosts[machine]),
-            networks=tuple(n for n in self._plan.networks if n.name in self.networks[machine]),
-        )
 
 
 @contextlib.contextmanager

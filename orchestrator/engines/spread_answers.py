@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from orchestrator import wire
 from orchestrator.engines import spread_where as splitting
+from orchestrator.engines.spread_line import named
 from orchestrator.engines.spread_where import Split, Where
 from orchestrator.errors import DaemonGone, DaemonSilent, LabError, MachineUnreachable
 from orchestrator.join import ids
@@ -66,19 +67,11 @@ def whole(kind: Kind, found: Answers) -> Message:
     if not refused and not found.values and found.errors:
         refused = dict(found.errors)
     for machine, error in refused.items():
-        return {"error": wire.error_message(_on(machine, error))}
+        return {"error": wire.error_message(named(machine, error))}
     try:
         return {"ok": kind.merge(found)}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return {"error": wire.error_message(error)}
-
-
-def _on(machine: str, error: LabError) -> LabError:
-    """The error, and on which machine it was."""
-    if error.message.startswith(f"{machine}: "):
-        return error
-    kind = type(error) if type(error).__init__ is LabError.__init__ else LabError
-    return kind(f"{machine}: {error.message}", error.hint)
 
 
 # What is merged how.
@@ -143,12 +136,15 @@ def _counters(found: Answers) -> Message:
 
 
 def _hosts(found: Answers) -> Message:
-    """In the order of the plan; of a machine that is away nothing is known: `alive` is null."""
+    """In the order of the plan. Of a machine that does not answer nothing is known: `alive` is null; where
+    there is no daemon any more nothing of the lab runs that it could tell of.
+    """
     told = {host["name"]: host for value in found.values.values() for host in value.get("hosts", ())}
     nothing: Message = {"programs": [], "listening": [], "connected": 0, "paused": False, "off": False}
     for host in found.unseen:
-        why = found.errors[found.where.hosts[host]].message
-        told[host] = {"name": host, "kind": "host", "pid": 0, "alive": None, "why": why, **nothing}
+        error = found.errors[found.where.hosts[host]]
+        alive = False if isinstance(error, DaemonGone) else None
+        told[host] = {"name": host, "kind": "host", "pid": 0, "alive": alive, "why": error.message, **nothing}
     order = [*found.where.hosts, *(name for name in told if name not in found.where.hosts)]
     return {"hosts": [told[name] for name in order if name in told]}
 

@@ -99,7 +99,7 @@ class Line:
 
 def named(machine: str, error: LabError) -> LabError:
     """The error, with the machine that it is of."""
-    if error.message.startswith(f"{machine}: "):
+    if error.message.startswith((f"{machine}: ", f"machine {machine} ")):
         return error
     kind = type(error) if type(error).__init__ is LabError.__init__ else DaemonError
     return kind(f"{machine}: {error.message}", error.hint)
