@@ -181,6 +181,11 @@ class Channel:
 
     _last = 0
 
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Whose daemons answer, where it is to several."""
+        return ()
+
     def send(self, message: Message, data: bytes = b"") -> None:
         """Send a frame. Raises DaemonGone."""
         raise NotImplementedError

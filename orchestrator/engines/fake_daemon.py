@@ -147,6 +147,12 @@ class FakeDaemon:
         about = {"owner": self.key.owner, "name": self.key.name, "state": self.state, "pid": os.getpid()}
         return {"version": wire.VERSION, "engine": "fake", **about}
 
+    def _clock(self, asked: Asked) -> Steps:
+        """No two machines of this engine are of one boot, whatever computer they are played on."""
+        yield from ()
+        now = round(self.machine.clock() * 1e9)
+        return {"clock": [now, time.time_ns(), now, 0], "boot": ""}
+
     def _plan_(self, asked: Asked) -> Steps:
         yield from ()
         return {"plan": self._plan}
@@ -399,8 +405,8 @@ class FakeDaemon:
 
 
 _WORDS = (
-    "hello plan_ set_plan commit down make remove configure hosts_ call calls release pause resume power_off "
-    "listen connect start stop signal exec put get list mkdir logs snapshot counters remember"
+    "hello clock plan_ set_plan commit down make remove configure hosts_ call calls release pause resume "
+    "power_off listen connect start stop signal exec put get list mkdir logs snapshot counters remember"
 )
 _OPS = tuple(f"_{name}" for name in _WORDS.split())
 

@@ -50,7 +50,8 @@ Merge = Callable[[Answers], Message]
 class Kind(NamedTuple):
     """How a request is asked and answered. `tolerant`: it goes on without machines that are away. `bounded`:
     a daemon answers it soon, or is silent. `one`: any machine can answer. `routed`: the answer of one machine
-    is given as it is. `stamped`: each part says its machine, and what becomes of a machine is a part."""
+    is given as it is. `stamped`: each part says its machine, and what becomes of a machine is a part; `told`:
+    so is what each answers, with its hosts."""
 
     split: Split
     merge: Merge
@@ -59,6 +60,7 @@ class Kind(NamedTuple):
     one: bool = False
     routed: bool = False
     stamped: bool = False
+    told: bool = False
 
 
 def whole(kind: Kind, found: Answers) -> Message:
@@ -239,7 +241,7 @@ KINDS: Mapping[str, Kind] = {
     "link": Kind(splitting.everywhere, _impaired),
     "history": Kind(splitting.of_history, _nothing, tolerant=True, stamped=True),
     "trace": Kind(splitting.everywhere, _nothing, tolerant=True, stamped=True),
-    "clock": Kind(splitting.everywhere, _nothing, tolerant=True, stamped=True),
+    "clock": Kind(splitting.everywhere, _nothing, tolerant=True, bounded=True, stamped=True, told=True),
 }
 
 
@@ -251,6 +253,12 @@ def numbered(op: str, part: Message, machine: str, where: Where) -> Message:
     if op in ("history", "trace", "clock"):
         return {**part, "machine": machine}
     return part
+
+
+def said(machine: str, value: Message, where: Where) -> Iterator[Frame]:
+    """What a machine answers, as a part."""
+    number = where.fleet.index(machine) << ids.MACHINE
+    yield Frame({"part": {**value, "machine": machine, "hosts": where.on(machine), "cookies": number}})
 
 
 def went(machine: str, error: LabError) -> Iterator[Frame]:

@@ -72,6 +72,8 @@ class _Asked:
         else:
             value = message.get("ok")
             self.values[machine] = value if isinstance(value, dict) else {}
+            if self.kind.told:
+                yield from answers.said(machine, self.values[machine], self.where)
         if self.capture is not None:
             yield from self.capture.ended(machine, self.values.get(machine))
         if not self.waiting:
@@ -147,6 +149,11 @@ class SpreadChannel(Channel):
             self._changed.notify_all()
         for line in self._lines.values():
             line.hang_up()
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Those that have something of the lab."""
+        return self._whereabouts.where.machines
 
     @property
     def away(self) -> dict[str, str]:

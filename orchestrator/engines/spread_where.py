@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ MOST_NAMED = 20  # hosts in a hint
 Unplaced = Callable[[str], str] | None  # from a host's name to a machine
 
 
-class Where(msgspec.Struct, frozen=True, kw_only=True):
+class Where(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Of one lab. `fleet`: all machines; `machines`: those that have something of the lab. `hosts`: its
     machine, by the host's name, in the order of the plan."""
 
@@ -37,7 +38,14 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
 
     def on(self, machine: str) -> list[str]:
         """The hosts of a machine."""
-        return [host for host, its in self.hosts.items() if its == machine]
+        return self._by_machine.get(machine, [])
+
+    @functools.cached_property
+    def _by_machine(self) -> Mapping[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for host, machine in self.hosts.items():
+            found.setdefault(machine, []).append(host)
+        return found
 
     def machine(self, host: Any) -> str:
         """Raises AgentError for a host that the lab has not."""
