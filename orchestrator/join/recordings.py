@@ -25,6 +25,7 @@ from orchestrator.model.recording import (
     Change,
     Look,
     Loss,
+    MachineClock,
     Recording,
     Said,
     Segment,
@@ -62,6 +63,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     began: float
     length: float
     clock: tuple[str, ...] = ()
+    clocks: tuple[MachineClock, ...] = ()
     plan: Plan | None = None
 
 
@@ -75,6 +77,7 @@ def encode(recording: Recording, most: int = MOST) -> bytes:
         began=recording.began,
         length=recording.length,
         clock=recording.clock,
+        clocks=recording.clocks,
         plan=recording.plan,
     )
     lines = [encoder.encode(head)]
@@ -141,6 +144,7 @@ def decode(data: bytes) -> Recording:
         began=head.began,
         length=head.length,
         clock=head.clock,
+        clocks=head.clocks,
         plan=head.plan,
         segments=tuple(found[_SEGMENT]),
         **{field: tuple(found[kind]) for kind, (field, _) in _KINDS.items()},

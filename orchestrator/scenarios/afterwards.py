@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.join.apart import Apart
 from orchestrator.model.events import History, Side, Timeline
 from orchestrator.model.recording import FIN, RST, SYN, CallMade, Recording
 from orchestrator.model.runs import Verdict
 from orchestrator.model.steps import After, Number, Ref
 from orchestrator.scenarios.compare import Value, compare, unknown
-from orchestrator.scenarios.histories import EARLY, Moment, end_of, side_of
+from orchestrator.scenarios.histories import EARLY, Moment, end_of, side_of, told_by
 from orchestrator.scenarios.observation import Recorded
 from orchestrator.scenarios.rows import plain
 
@@ -19,6 +20,10 @@ ENDING = {"close": FIN | RST, "shutdown": FIN, "reset": RST}
 
 def left(step: Ref, timeline: Timeline) -> Moment:
     """When the last of what the step sent left its host; of a step that sends nothing, when it returned."""
+    return told_by(_left(step, timeline), step.host, Apart(timeline.recording.clocks))
+
+
+def _left(step: Ref, timeline: Timeline) -> Moment:
     calls = [one for one in timeline.recording.calls if (one.host, one.step) == (step.host, step.name)]
     if not calls:
         return Moment(why=f"{step} has not ended, or nobody has recorded it")
@@ -114,7 +119,8 @@ def compared(after: After, came: Moment, recorded: Recorded) -> tuple[Value, Ver
 def _elapsed(test: Number, began: Moment, came: Moment, recorded: Recorded) -> Value:
     """Seconds between the two, as exactly as they are known. While the observer stood still the hosts may
     have, too: that is no time that they took."""
-    elapsed, error = came.at - began.at, began.error + came.error
+    apart = Apart(recorded.timeline.recording.clocks).between(began.host, came.host)
+    elapsed, error = came.at - began.at, began.error + came.error + apart
     stall = recorded.stalled(recorded.began + began.at, recorded.began + came.at) if elapsed > 0 else 0.0
     if test.operator == "==" and max(stall, error) > test.tolerance > 0:
         what = f"is known to ±{error:.3g} s" if error > stall else f"the observer stalled for {stall:.3g} s"

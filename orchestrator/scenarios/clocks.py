@@ -19,6 +19,7 @@ from orchestrator.wire import Channel
 
 TRIPS = 5  # to each machine, before anything is recorded
 EVERY = 1.0  # seconds between trips
+UNMEASURED = 1e9  # seconds: as good as nothing
 PATIENCE = 2.0  # seconds that a channel may take to end
 _NS = 1_000_000_000
 
@@ -103,7 +104,7 @@ class Clocks:
         return MachineClock(
             machine=machine,
             hosts=hosts,
-            error=float("inf") if why and not clock.trips else clock.worst(self._origin, now) / 1e9,
+            error=clock.worst(self._origin, now) / 1e9 if clock.same or clock.trips else UNMEASURED,
             why=why,
         )
 
