@@ -11,6 +11,8 @@ import msgspec
 from orchestrator.model.events import Event
 from orchestrator.model.recording import MachineClock
 
+UNMEASURED = 1e9  # seconds: of a machine whose clock was never asked for, as good as nothing is known
+
 
 class Apart:
     """Of one recording; without clocks the lab is on one machine."""
@@ -26,14 +28,16 @@ class Apart:
         if not self._of or one is None or other is None:
             return 0.0
         a, b = self._of.get(one), self._of.get(other)
-        if a is b:
+        if a is b and a is not None:
             return 0.0
-        return (a.error if a else 0.0) + (b.error if b else 0.0)
+        return self.error(one) + self.error(other)
 
     def error(self, host: str | None) -> float:
         """Seconds that a moment of a host may be off on the recording's clock."""
-        clock = self._of.get(host) if host is not None else None
-        return clock.error if clock is not None else 0.0
+        if not self._of or host is None:
+            return 0.0
+        clock = self._of.get(host)
+        return UNMEASURED if clock is None else clock.error
 
     def stamped(self, event: Event) -> Event:
         """With its machine, and how far it may be off on the recording's clock."""

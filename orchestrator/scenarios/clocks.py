@@ -13,13 +13,13 @@ from typing import Any
 
 from orchestrator.daemon.clock import boot_id
 from orchestrator.errors import LabError
+from orchestrator.join.apart import UNMEASURED
 from orchestrator.join.clock import Clock, Shift, Trip, sample_of
 from orchestrator.model.recording import MachineClock
 from orchestrator.wire import Channel
 
 TRIPS = 5  # to each machine, before anything is recorded
 EVERY = 1.0  # seconds between trips
-UNMEASURED = 1e9  # seconds: as good as nothing
 PATIENCE = 2.0  # seconds that a channel may take to end
 _NS = 1_000_000_000
 

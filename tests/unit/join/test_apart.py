@@ -103,5 +103,6 @@ def test_apart() -> None:
     assert apart.between("alice", "web") == 1.0
     assert apart.between("alice", "alice") == 0.0
     assert apart.between("alice", None) == 0.0
+    assert apart.between("alice", "nobody-measured") > 1e8
     assert not Apart()
     assert Apart().between("alice", "web") == 0.0

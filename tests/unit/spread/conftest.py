@@ -30,6 +30,7 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeMachine, Fak
     yield found[0], found[1]
     for machine in found:
         machine.heal()
+        machine.offset = machine.drift = 0.0
 
 
 @pytest.fixture
@@ -39,3 +40,4 @@ def rig(machines: tuple[FakeMachine, FakeMachine]) -> Iterator[Rig]:
         yield found
         for machine in machines:
             machine.heal()
+        machine.offset = machine.drift = 0.0
