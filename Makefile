@@ -1,4 +1,4 @@
-.PHONY: test check venv
+.PHONY: test check venv machines machines-down
 VENV ?= .venv
 
 # The launcher makes the environment; with the extras of pyproject.toml that the tests need.
@@ -13,3 +13,10 @@ check: venv
 	$(VENV)/bin/python -m ruff format --check orchestrator tests bench examples
 	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/lint-imports
+
+# Two machines on this computer, to try labs that span machines: docs/machines.md.
+machines:
+	@images/machine/start.sh
+
+machines-down:
+	@images/machine/start.sh down

@@ -1,8 +1,9 @@
 """Engines for tests: one suite for all of them, and a reason where one is passed over.
 
-`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all three; where that has the
+`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all of them; where those have the
 fake one, it is there once more as a lab on two machines. An engine that does not work here is skipped with
-what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail.
+what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail. `docker-ssh` is docker on a
+machine over SSH: the modules of ON_MACHINES are run there, too, after `make machines`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import lru_cache
 
 import pytest
@@ -18,10 +19,13 @@ import pytest
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Probe
 from orchestrator.errors import LabError
+from tests.support import machines
 from tests.support.rig import Rig, running
 
 ENGINES = ("fake", "namespaces", "docker")
 TWO_MACHINES = "two-machines"
+# Modules of the contract suite that an Engine elsewhere could make fail
+ON_MACHINES = ("test_engine", "test_hosts", "test_calls", "test_snapshot", "test_scenarios")
 LabFactory = Callable[[str], Rig]
 
 
@@ -53,9 +57,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each engine that its marker names."""
     if "engine" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("engine")
-        names = marker.args if marker else ENGINES
+        names = list(marker.args if marker else ENGINES)
+        module = metafunc.module.__name__.rpartition(".")[2]
+        if "docker" in names and module in ON_MACHINES:
+            names.append(machines.NAME)
         if "fake" in names:
-            names = (*names, TWO_MACHINES)
+            names.append(TWO_MACHINES)
         metafunc.parametrize("engine", names, indirect=True, scope="module")
 
 
@@ -63,7 +70,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def probe(name: str) -> Probe:
     """Whether an engine works here, asked once."""
     try:
-        return registry.engine(name).probe()
+        return (machines.DockerOverSsh() if name == machines.NAME else registry.engine(name)).probe()
     except (LabError, ImportError) as error:
         return Probe(engine=name, works=False, reason=str(error))
 
@@ -81,7 +88,8 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     if not found.works:
         required = os.environ.get("LAB_REQUIRE_ENGINES", "").replace(",", " ").split()
         (pytest.fail if name in required else pytest.skip)(f"{name}: {found.reason} {found.cure}")
-    yield registry.engine(name)
+    with machines.instead_of_docker() if name == machines.NAME else nullcontext():
+        yield registry.engine("docker" if name == machines.NAME else name)
 
 
 @pytest.fixture

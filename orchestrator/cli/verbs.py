@@ -33,11 +33,12 @@ VERBS: dict[str, str] = {
     "schema": "Print the JSON schema of lab.yaml, for editors.",
     "doctor": "What works on this computer, what does not, and every cure.",
     "gc": "Remove labs that were left behind by a command that was killed.",
+    "machines": "Whether a lab can be on these machines: all that is wrong, with every cure.",
     "images": "The images that hosts are made from.",
     "completion": "Print a script that completes `lab` in your shell.",
 }
 # Verbs of a later day: they are answered, and not offered.
-UNBUILT = ("explain", "diff", "machines")
+UNBUILT = ("explain", "diff")
 
 
 class Verbs(click.Group):
