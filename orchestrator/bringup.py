@@ -43,7 +43,9 @@ from orchestrator.wire import CHUNK, Channel
 
 CONNECT_SECONDS = 10.0  # how long a connect of `up` may take before it is reported as failed
 SERVER_SECONDS = 20.0  # how long a program may take until it listens where somebody connects to
-STRUCTURE = ("remove-host", "remove-network", "make-network", "make-host")  # what an engine does
+STRUCTURE = (
+    *("remove-host", "remove-network", "make-network", "span-network", "make-host"),  # what an engine does
+)
 ORDER = (
     *STRUCTURE,
     "configure",
@@ -101,6 +103,14 @@ def prepare(topology: Topology, choice: str = "auto") -> Prepared:
     )
 
 
+def plan_alone(topology: Topology, choice: str = "auto") -> tuple[Plan, tuple[Change, ...]]:
+    """The plan of a lab on machines as if nothing ran, on machines that nobody has looked at."""
+    asked = choice if choice != "auto" else topology.engine
+    engine = "docker" if asked == "auto" else asked
+    plan = make_plan(topology, LabKey(owner=owner(), name=topology.name), engine)
+    return plan, changes_between(None, plan)
+
+
 def taken(engine: Engine, topology: Topology, running: Plan | None) -> Sequence[str]:
     """Subnets of others that must not be chosen: only docker has such, asked where one is to be chosen."""
     known = {network.name for network in running.networks} if running else set()
@@ -115,6 +125,11 @@ def taken(engine: Engine, topology: Topology, running: Plan | None) -> Sequence[
 
 def up(topology: Topology, choice: str = "auto", say: Progress = lambda _: None) -> Outcome:
     """Bring the lab up, or change the running one. Raises LabError; then a new lab has been removed again."""
+    if topology.machines:  # the one gate: they can be read and planned, and not yet be made
+        raise UsageError(
+            f"lab {topology.name} has `machines`, which `lab up` does not support yet",
+            "`lab up --dry-run` shows who would be where; without them it comes up on this computer",
+        )
     with locked(topology.name, say, "starting"):
         prepared = prepare(topology, choice)
         say(prepared.reason)

@@ -57,7 +57,12 @@ STDOUT = "-"
 @click.option("-q", "--quiet", is_flag=True, help="Only what did not pass, and the verdicts")
 @click.option("--list", "only_list", is_flag=True, help="Only name the scenarios")
 @click.option("--down", is_flag=True, help="Remove the lab afterwards")
-@click.option("-y", "--yes", is_flag=True, help="Confirm that the file opens the internet to its hosts")
+@click.option(
+    "-y",
+    "--yes",
+    is_flag=True,
+    help="Confirm that the file opens the internet to its hosts, or makes them on other computers",
+)
 def command(
     names: tuple[str, ...], path: str | None, engine: str | None, lab_name: str | None, **chosen: object
 ) -> int:
@@ -71,7 +76,7 @@ def command(
     begin together. The `within` of an expectation counts from when it is begun, not from when it was shown;
     but a step that was left running (`&`) has its `timeout` also while a key is waited for.
     """
-    from orchestrator.cli.up import confirm_internet, read
+    from orchestrator.cli.up import confirm, read
     from orchestrator.runs import choose
 
     if chosen["html_path"]:
@@ -86,7 +91,7 @@ def command(
         for one in scenarios:
             click.echo(f"{one.label}{f': {one.title}' if one.title else ''}")
         return 0
-    confirm_internet(topology, bool(chosen["yes"]))
+    confirm(topology, bool(chosen["yes"]))
     return _Run(topology, engine or "auto", chosen).perform(scenarios)
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple, get_args
 
 import msgspec
@@ -79,7 +79,6 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
     memory_free: int | None = None  # bytes that new hosts may take (MemAvailable, proc(5))
     cpus: float | None = None
-    labels: tuple[str, ...] = ()  # of the engine there, beside those of the file
     hosts: int = 0  # there already, of other labs
     mtu: int = 1500  # bytes of an IP packet that pass to the other machines
     address: str | None = None  # where they reach it, where the file does not say
@@ -98,15 +97,37 @@ def is_pattern(who: str) -> bool:
     return "*" in who
 
 
-def members(who: str, names: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """Whom an entry stands for. `names`: each host and router as written → its names in the running lab.
+class Naming:
+    """Whom an entry of a rule stands for. Names are looked up without regard to case, as everywhere."""
 
-    Names are looked up without regard to case, as everywhere. A pattern is of names in the running lab.
-    """
-    if is_pattern(who):
-        match = re.compile(".*".join(map(re.escape, who.split("*"))), re.IGNORECASE).fullmatch
-        return tuple(name for many in names.values() for name in many if match(name))
-    for written, many in names.items():
-        if written.lower() == who.lower():
-            return tuple(many)
-    return tuple(name for many in names.values() for name in many if name.lower() == who.lower())
+    def __init__(self, names: Mapping[str, Iterable[str]]) -> None:
+        """`names`: each host and router as written → its names in the running lab."""
+        self._groups = {written.lower(): tuple(many) for written, many in names.items()}
+        self._all = tuple(name for many in self._groups.values() for name in many)
+        self._single = {name.lower(): (name,) for name in self._all}
+
+    def members(self, who: str) -> tuple[str, ...]:
+        """As in the running lab, in file order. `bob` is all of a `count`, `bob-2` one of them."""
+        if is_pattern(who):
+            match = re.compile(".*".join(map(re.escape, who.split("*"))), re.IGNORECASE).fullmatch
+            return tuple(name for name in self._all if match(name))
+        return self._groups.get(who.lower(), ()) or self._single.get(who.lower(), ())
+
+    def rank(self, who: str) -> tuple[int, int]:
+        """How closely an entry names somebody: where several stand for one host, the highest rules. One
+        host, then all of a `count`, then the pattern with the most letters."""
+        if is_pattern(who):
+            return 0, len(who.replace("*", ""))
+        return (1 if len(self.members(who)) > 1 else 2), 0
+
+    def ruling(self, rules: Iterable[PlaceRule]) -> Iterator[tuple[str, PlaceRule]]:
+        """Each host of a rule and the rule that it goes by; one that two rules of one rank name comes with
+        each of them."""
+        found: dict[str, list[PlaceRule]] = {}
+        for rule in sorted(rules, key=lambda rule: self.rank(rule.who), reverse=True):
+            rank = self.rank(rule.who)
+            for name in self.members(rule.who):
+                known = found.setdefault(name, [])
+                if not known or self.rank(known[0].who) == rank:
+                    known.append(rule)
+        return ((name, rule) for name, known in found.items() for rule in known)

@@ -177,13 +177,15 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One step from what runs to what is wanted, in the order in which it is done.
 
     make and remove concern existence; `configure` what can be altered in a running host (names, routes);
-    `files`, `listen`, `run`, `connect` what its agent does. `why` is what `--dry-run` prints.
+    `files`, `listen`, `run`, `connect` what its agent does. `span-network`: a network that stays is from now
+    on on other machines than before. `why` is what `--dry-run` prints.
     """
 
     action: Literal[
         "remove-host",
         "remove-network",
         "make-network",
+        "span-network",
         "make-host",
         "configure",
         "files",

@@ -9,9 +9,9 @@ from orchestrator.model.impairments import Impaired
 from orchestrator.model.plan import Change, Plan, PlannedFile, PlannedHost, PlannedNetwork
 
 # What cannot be changed in a host that runs: it is made anew.
-_FIXED = ("kind", "interfaces", "image", "env", "sysctls", "resources")
+_FIXED = ("kind", "interfaces", "image", "env", "sysctls", "resources", "machine")
 WITH_IMAGES = ("docker",)  # engines whose hosts are of the file's image, and may have a program by it
-_FIXED_NETWORK = ("subnet", "subnet6", "internet", "gateway")
+_FIXED_NETWORK = ("subnet", "subnet6", "internet", "gateway", "fabric", "vni", "mtu")
 
 
 def changes(running: Plan | None, wanted: Plan) -> tuple[Change, ...]:
@@ -82,8 +82,22 @@ class _Difference:
         for name in self.new_networks:
             if name not in self.old_networks or name in self.remade_networks:
                 yield Change(action="make-network", subject=name, why=self.remade_networks.get(name, "new"))
+        yield from self._spanning()
         for name, why in self.made.items():
             yield Change(action="make-host", subject=name, why=why)
+
+    def _spanning(self) -> Iterator[Change]:
+        """Networks that stay as they are, and are on more machines or fewer."""
+        for name, network in self.new_networks.items():
+            old = self.old_networks.get(name)
+            if old is None or name in self.remade_networks or old.machines == network.machines:
+                continue
+            more = [one for one in network.machines if one not in old.machines]
+            less = [one for one in old.machines if one not in network.machines]
+            said = [f"also on {', '.join(more)}"] if more else []
+            said += [f"no longer on {', '.join(less)}"] if less else []
+            if said:
+                yield Change(action="span-network", subject=name, why="; ".join(said))
 
     def configurations(self) -> Iterator[Change]:
         """Routes, NAT and names; a name more or less concerns every host."""

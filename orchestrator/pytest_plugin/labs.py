@@ -16,13 +16,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from orchestrator import bringup
+from orchestrator import bringup, consent
 from orchestrator.engines import registry
 from orchestrator.errors import LabError, UsageError
 from orchestrator.lab import Lab
 from orchestrator.model.plan import LabKey
 from orchestrator.model.topology import Topology
-from orchestrator.owner import locked, owner, was_confirmed
+from orchestrator.owner import locked, owner
 from orchestrator.pytest_plugin import leases
 from orchestrator.pytest_plugin.leases import GUARD, LAB, LEASE, USE, Lease, Lock
 from orchestrator.read import read_file
@@ -203,13 +203,10 @@ def _base(topology: Topology, engine: str) -> str:
 
 
 def _confirmed(topology: Topology) -> None:
-    """`internet: true` was said yes to by a person."""
-    opened = [network.name for network in topology.networks if network.internet]
-    if opened and not was_confirmed(topology.path, topology.digest):
-        raise UsageError(
-            f"{topology.path} lets hosts on {', '.join(opened)} reach the internet (internet: true)",
-            "`lab up --yes -f` with this file confirms it, once for the file as it is",
-        )
+    """What a file may not do unasked was said yes to by a person."""
+    what = consent.missing(topology)
+    if what:
+        raise UsageError(what, "`lab up --yes -f` with this file confirms it, once for the file as it is")
 
 
 def remove(name: str, engine: str) -> None:

@@ -41,6 +41,7 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
     from orchestrator.read.findings import Findings
     from orchestrator.read.hosts import HostReader
     from orchestrator.read.impaired import read_impaired
+    from orchestrator.read.machines import read_machines
     from orchestrator.read.nodes import START, Mapping, Scalar, compose
     from orchestrator.read.schema import LAB
     from orchestrator.read.steps import read_scenarios
@@ -60,6 +61,7 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
     hosts = [reader.host(one) for one in draft.members.values() if not one.router]
     source = Source(text.decode("utf-8-sig"))
     impaired = read_impaired(kept, draft, source)
+    spread = read_machines(root, kept, draft)
     scenarios = read_scenarios(kept, draft, source)
     findings.raise_if_any()
     name, engine = text_of(kept, "name"), text_of(kept, "engine")
@@ -71,6 +73,9 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
         hosts=tuple(host for host in hosts if host is not None),
         scenarios=scenarios,
         impaired=impaired,
+        machines=spread.machines,
+        placing=spread.placing,
+        fabric=spread.fabric,
         path=os.path.abspath(path),
         folder=os.path.realpath(folder),
         digest=hashlib.sha256(text).hexdigest(),

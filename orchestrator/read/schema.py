@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.read.kinds import Either, Field, Json, ListOf, MapOf, Nothing, Record, Text
+from orchestrator.read.machine_schema import FIELDS as MACHINE_FIELDS
+from orchestrator.read.machine_schema import NETWORK_FABRIC
 from orchestrator.read.scenario_schema import DEFINITIONS, SCENARIOS
 
 MOST_HOSTS = 20_000  # of one lab, counted out; what the plan was measured with
@@ -197,7 +199,7 @@ NETWORK = Record(
             doc="`true`: its hosts reach the internet. Asked about once for each file and content.", kind=FLAG
         ),
         **LINE,
-        "fabric": Field(doc="What joins the network across machines.", later=True),
+        "fabric": NETWORK_FABRIC,
     },
 )
 
@@ -315,9 +317,7 @@ LAB = Record(
             "of the step `cut`.",
             kind=ListOf(item=CUT, example="[alice web port=80]"),
         ),
-        "machines": Field(doc="The computers that the hosts are spread over.", later=True),
-        "place": Field(doc="Which host is on which machine.", later=True),
-        "fabric": Field(doc="What joins networks across machines.", later=True),
+        **MACHINE_FIELDS,
         "scenarios": Field(doc="Scripted lessons and tests, by name.", kind=SCENARIOS),
     },
 )
