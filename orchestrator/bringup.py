@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from orchestrator.choosing import chosen, with_machines
+from orchestrator.choosing import chosen, look, taken, with_machines
 from orchestrator.engines.base import Engine, Progress, counted
 from orchestrator.errors import (
     DaemonError,
@@ -77,14 +77,15 @@ class Outcome:
     failed: tuple[str, ...] = field(default=())
 
 
-def prepare(topology: Topology, choice: str = "auto") -> Prepared:
-    """Choose the engine, find what runs, and plan. Nothing is changed."""
+def prepare(topology: Topology, choice: str = "auto", say: Progress = lambda _: None) -> Prepared:
+    """Choose the engine, find what runs, look at the machines, and plan. Nothing is changed."""
     key = LabKey(owner=owner(), name=topology.name)
     asked = choice if choice != "auto" else topology.engine
     running = Lab.look_for(key, asked)
     if running is None:
         engine, reason = chosen(topology, asked)
-        plan = make_plan(topology, key, engine.name, None, taken(engine, topology, None))
+        fleet = look(topology, engine, say)
+        plan = make_plan(topology, key, engine.name, None, taken(engine, topology, None), fleet=fleet)
         return Prepared(
             engine=engine, reason=reason, plan=plan, changes=changes_between(None, plan), running=None
         )
@@ -96,7 +97,8 @@ def prepare(topology: Topology, choice: str = "auto") -> Prepared:
             f"lab {key.name} runs on the engine {engine.name}, not {asked}",
             f"`lab down {key.name}` removes it first",
         )
-    plan = make_plan(topology, key, engine.name, running.plan, taken(engine, topology, running.plan))
+    subnets, fleet = taken(engine, topology, running.plan), look(topology, engine, say)
+    plan = make_plan(topology, key, engine.name, running.plan, subnets, fleet=fleet)
     reason = f"engine: {engine.name} (lab {key.name} runs there)"
     return Prepared(
         engine=engine, reason=reason, plan=plan, changes=differences(running, plan), running=running
@@ -111,27 +113,10 @@ def plan_alone(topology: Topology, choice: str = "auto") -> tuple[Plan, tuple[Ch
     return plan, changes_between(None, plan)
 
 
-def taken(engine: Engine, topology: Topology, running: Plan | None) -> Sequence[str]:
-    """Subnets of others that must not be chosen: only docker has such, asked where one is to be chosen."""
-    known = {network.name for network in running.networks} if running else set()
-    if all(
-        network.name in known or (network.subnet and network.subnet6 != "auto")
-        for network in topology.networks
-    ):
-        return ()
-    ask: Callable[[], Sequence[str]] = getattr(engine, "taken", tuple)
-    return ask()
-
-
 def up(topology: Topology, choice: str = "auto", say: Progress = lambda _: None) -> Outcome:
     """Bring the lab up, or change the running one. Raises LabError; then a new lab has been removed again."""
-    if topology.machines:  # the one gate: they can be read and planned, and not yet be made
-        raise UsageError(
-            f"lab {topology.name} has `machines`, which `lab up` does not support yet",
-            "`lab up --dry-run` shows who would be where; without them it comes up on this computer",
-        )
     with locked(topology.name, say, "starting"):
-        prepared = prepare(topology, choice)
+        prepared = prepare(topology, choice, say)
         say(prepared.reason)
         if prepared.running is not None:
             return _change(prepared, prepared.running, say)

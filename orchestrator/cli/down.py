@@ -44,12 +44,14 @@ def the_only(path: str | None) -> str:
 def remove(name: str) -> None:
     """From every engine on which something of it is, going on past failures."""
     from orchestrator import roster
+    from orchestrator.cli.machines import prompting
     from orchestrator.cli.progress import shown
     from orchestrator.engines import registry
     from orchestrator.errors import EngineUnavailable
     from orchestrator.model.plan import LabKey
     from orchestrator.owner import locked, owner
 
+    prompting()
     key = LabKey(owner=owner(), name=name)
     removed: list[str] = []
     failures: list[LabError] = []

@@ -22,10 +22,12 @@ def command(names: tuple[str, ...]) -> int:
     to answer, and whatever is not yours, are left alone.
     """
     from orchestrator import roster
+    from orchestrator.cli.machines import prompting
     from orchestrator.cli.progress import shown
     from orchestrator.lab import all_found
     from orchestrator.owner import locked, sweep_locks
 
+    prompting()
     found, failures = all_found()
     stale = [one for one in found if one.state == "incomplete" and (not names or one.key.name in names)]
     for one in stale:

@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 from orchestrator.engines.base import Engine, Probe
 from orchestrator.errors import EngineUnavailable, UsageError
-from orchestrator.model.machines import LOCAL
+from orchestrator.machines.base import Asked, open_machine
 from orchestrator.model.plan import PlannedMachine
 
 # name: (module, class). In the order in which a running lab is looked for: the cheapest look first.
@@ -40,17 +40,32 @@ def engine(name: str) -> Engine:
         raise EngineUnavailable(f"the engine {name} cannot be loaded: {error}") from error
 
 
+def ask_secrets(asked: Asked) -> None:
+    """Who is asked for the password of a machine, from now on; nobody, unless this was called."""
+    global _ask  # noqa: PLW0603
+    _ask = asked
+
+
+_ask: Asked = lambda _: None  # noqa: E731
+
+
+def _secrets(question: str) -> str | None:
+    return _ask(question)
+
+
 def on(name: str, machine: PlannedMachine) -> Engine:
     """The engine of that name on one machine of several. Raises EngineUnavailable for one that cannot be."""
     if name == "fake":
         from orchestrator.engines.fake import FakeEngine
 
         return FakeEngine(machine.name)
-    if machine.url == LOCAL and name == "docker":
-        return engine(name)
+    if name == "docker":
+        from orchestrator.engines.docker import DockerEngine
+
+        return DockerEngine(open_machine(machine.name, machine.url, _secrets))
     raise EngineUnavailable(
-        f"machine {machine.name}: the engine {name} is not on {machine.url}",
-        "labs on several machines are on docker",
+        f"the engine {name} makes hosts on this computer only",
+        "leave out `machines`, or use docker",
     )
 
 

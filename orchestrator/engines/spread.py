@@ -162,13 +162,14 @@ class SpreadEngine:
         where = self._where(plan)
         cut = Cut(plan, changes, before, where)
         self._noted(plan.key, [m for m in where.fleet if m in {*where.machines, *before.machines}], False)
-        spanning = [n for n in plan.networks if sum(n.name in used for used in cut.networks.values()) > 1]
+        spanning = cut.spanning()
         if self._stitch is None or not spanning:
             channels = self._carry_out(cut, cut.changes, progress)
         else:
             channels = self._carry_out(cut, cut.only(NETWORKS), progress)
             with all_closed_if_it_fails(channels):
-                self._stitch(spanning, channels)
+                with self._all_of(plan.key, spanning, cut, channels) as whole:
+                    self._stitch(spanning, whole)
                 later = self._carry_out(cut, cut.only(HOSTS), progress)
             for machine, channel in later.items():  # the first is the lease of what is not complete yet
                 if channel is not channels.setdefault(machine, channel):
@@ -177,6 +178,23 @@ class SpreadEngine:
             known = self._known[plan.key] = Whereabouts(where, self._unplaced)
         known.where = where
         return SpreadChannel({**self._openers(plan.key), **channels}, known)
+
+    @contextlib.contextmanager
+    def _all_of(
+        self, key: LabKey, networks: Sequence[PlannedNetwork], cut: Cut, channels: Mapping[str, Channel]
+    ) -> Iterator[Mapping[str, Channel]]:
+        """A channel to each machine that these networks are on, also where nothing else is to be changed."""
+        names = {network.name for network in networks}
+        others = [m for m, used in cut.networks.items() if used & names and m not in channels]
+        results = side_by_side(others, lambda m: self.members[m].open(key), LOOK_SECONDS)
+        opened = {m: one for m, one in values(results).items() if one is not None}
+        try:
+            if missing := [m for m in others if m not in opened]:
+                raise failures(results).get(missing[0]) or DaemonError(f"{missing[0]}: no daemon is there")
+            yield {**channels, **opened}
+        finally:
+            for channel in opened.values():
+                channel.close()
 
     def _carry_out(
         self, cut: Cut, changes: Mapping[str, Sequence[Change]], progress: Progress

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from orchestrator.engines.spread_where import Where
-from orchestrator.model.plan import Change, Plan
+from orchestrator.model.plan import Change, Plan, PlannedNetwork
 
 NETWORKS = ("remove-host", "remove-network", "make-network")
 HOSTS = ("make-host",)
@@ -17,7 +17,7 @@ class Cut:
     """A plan and its changes by machine. `before`, `where`: where hosts were and are."""
 
     def __init__(self, plan: Plan, changes: Sequence[Change], before: Where, where: Where) -> None:
-        self._plan, self._where = plan, where
+        self._plan, self._where, self._all = plan, where, changes
         hosts = {host.name: host for host in plan.hosts}
         self.hosts = {m: [hosts[name] for name in where.on(m)] for m in where.fleet}
         self.networks = {m: self._networks(m) for m in where.fleet}
@@ -41,6 +41,16 @@ class Cut:
         hosts = [host for host in self.hosts[machine] if host.name in making]
         return {i.network for host in hosts for i in host.interfaces} - known
 
+    def spanning(self) -> list[PlannedNetwork]:
+        """The networks that are to be joined anew: on two and more machines, and not as they were."""
+        changed = {c.subject for c in self._all if c.action in ("make-network", "span-network")}
+        changed |= {c.subject for some in self.changes.values() for c in some if c.action == "make-network"}
+        return [
+            network
+            for network in self._plan.networks
+            if network.name in changed and sum(network.name in used for used in self.networks.values()) > 1
+        ]
+
     def only(self, actions: Sequence[str]) -> dict[str, list[Change]]:
         """The changes of these kinds, of the machines that have such; for networks, of all that have any."""
         found = {m: [c for c in some if c.action in actions] for m, some in self.changes.items()}
@@ -53,6 +63,8 @@ class Cut:
     def _machines(self, change: Change, before: Where) -> Sequence[str]:
         """A host that is no longer planned is removed where it was, else everywhere."""
         subject, machines = change.subject, self._where.machines
+        if change.action == "span-network":
+            return ()  # what joins it is no machine's alone
         if change.action == "remove-network":
             return before.machines or machines
         if change.action == "make-network":
