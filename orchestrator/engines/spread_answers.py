@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator import wire
@@ -94,11 +95,9 @@ def _sum(key: str) -> Merge:
     return merge
 
 
-def _concatenated(key: str) -> Merge:
-    def merge(found: Answers) -> Message:
-        return {key: [one for value in found.values.values() for one in value.get(key, ())]}
-
-    return merge
+def _failed(found: Answers) -> Message:
+    lines = [line for value in found.values.values() for line in value.get("failed", ())]
+    return {"failed": list(dict.fromkeys(lines))}
 
 
 def _hello(found: Answers) -> Message:
@@ -156,30 +155,68 @@ def _plan(found: Answers) -> Message:
 
 
 def _impairments(found: Answers) -> Message:
-    """Each machine's, with the machine; `declared` is the same everywhere. Times of events are told by how
-    long ago they were, for each machine has a clock of its own.
+    """Each is on every machine, which has a number of its own for it. Times of events are told by how long
+    ago they were, for each machine has a clock of its own.
     """
-    listed, links, events = (
-        [{**one, "machine": m} for m, value in found.values.items() for one in value.get(key, ())]
-        for key in ("impairments", "links", "events")
-    )
     now = {machine: float(value.get("now", 0.0)) for machine, value in found.values.items()}
+    events = _alike(
+        {m: [{**e, "t": e["t"] - now[m]} for e in v.get("events", ())] for m, v in found.values.items()}
+    )
+    listed = _alike({machine: value.get("impairments", ()) for machine, value in found.values.items()})
+    links = {(one["host"], one["network"]): one for v in found.values.values() for one in v.get("links", ())}
     return {
-        "impairments": listed,
-        "links": links,
-        "events": [{**event, "t": event["t"] - now[event["machine"]]} for event in events],
+        "impairments": [_one_of(several) for several in listed],
+        "links": list(links.values()),
+        "events": [next(iter(several.values())) for several in events],
         "now": 0.0,
         "declared": next((v["declared"] for v in found.values.values() if v.get("declared")), None),
     }
 
 
+def _alike(each: Mapping[str, Sequence[Message]]) -> list[dict[str, Message]]:
+    """The same of several machines together: the first that says so of one with the first of another."""
+    found: dict[tuple[Any, ...], dict[str, Message]] = {}
+    for machine, several in each.items():
+        seen: Counter[tuple[Any, ...]] = Counter()
+        for one in several:
+            key = tuple(one.get(name) for name in ("kind", "text", "declared", "scoped", "over"))
+            found.setdefault((*key, seen[key]), {})[machine] = one
+            seen[key] += 1
+    return list(found.values())
+
+
+def _one_of(several: Mapping[str, Message]) -> Message:
+    first = next(iter(several.values()))
+    return {
+        **first,
+        "id": {machine: one.get("id") for machine, one in several.items()},
+        "failed": next((one["failed"] for one in several.values() if one.get("failed")), ""),
+        "verified": _words(several.values()),
+    }
+
+
+def _words(several: Iterable[Message]) -> list[Message]:
+    """What was seen of each way. What one machine could not look at another may have."""
+    words = [word for one in several for word in one.get("verified") or ()]
+    seen = [word for word in words if word.get("verified") is not None]
+    unseen = {
+        word["way"]: word
+        for word in words
+        if word.get("verified") is None and not any(one["way"].startswith(word["way"]) for one in seen)
+    }
+    return [*seen, *unseen.values()]
+
+
 def _impaired(found: Answers) -> Message:
     """What was asked for in one request is one impairment: its number is each machine's own."""
-    seen = [word for value in found.values.values() for word in value.get("verified", ())]
     return {
         "id": {machine: value.get("id") for machine, value in found.values.items()},
-        "verified": seen,
+        "verified": _words(found.values.values()),
     }
+
+
+def _healed(found: Answers) -> Message:
+    return {"healed": max(int(value.get("healed", 0)) for value in found.values.values())}
 
 
 # A plan is stored whole on every machine, so that any of them can tell it. That of 10,000 hosts is 10 MiB of
@@ -234,11 +271,11 @@ KINDS: Mapping[str, Kind] = {
     "release": Kind(splitting.everywhere, _sum("closed"), tolerant=True, bounded=True),
     "snapshot": Kind(splitting.by_hosts, _snapshot, tolerant=True, bounded=True),
     "counters": Kind(splitting.by_hosts, _counters, tolerant=True, bounded=True),
-    "heal": Kind(splitting.everywhere, _sum("healed"), tolerant=True),
+    "heal": Kind(splitting.of_healing, _healed, tolerant=True),
     "impairments": Kind(splitting.everywhere, _impairments, tolerant=True, bounded=True),
-    "impair": Kind(splitting.everywhere, _concatenated("failed")),
-    "cut": Kind(splitting.everywhere, _impaired),
-    "link": Kind(splitting.everywhere, _impaired),
+    "impair": Kind(splitting.of_impairment, _failed),
+    "cut": Kind(splitting.of_impairment, _impaired),
+    "link": Kind(splitting.of_impairment, _impaired),
     "history": Kind(splitting.of_history, _nothing, tolerant=True, stamped=True),
     "trace": Kind(splitting.everywhere, _nothing, tolerant=True, stamped=True),
     "clock": Kind(splitting.everywhere, _nothing, tolerant=True, bounded=True, stamped=True, told=True),

@@ -34,7 +34,7 @@ class Whereabouts:
 
     def learn(self, hosts: Iterable[Message]) -> None:
         """A new plan's."""
-        self.where = self.where.moved(((h["name"], h.get("machine")) for h in hosts), self._unplaced)
+        self.where = self.where.moved(hosts, self._unplaced)
 
 
 class _Asked:

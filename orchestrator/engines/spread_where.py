@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,18 +23,23 @@ class Where(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     fleet: tuple[str, ...]
     machines: tuple[str, ...] = ()
     hosts: Mapping[str, str] = {}
+    specs: Mapping[str, Any] = {}  # as planned, by name: a PlannedHost, or its JSON
 
     @classmethod
     def of(cls, plan: Plan, machines: Iterable[str], unplaced: Unplaced = None) -> Where:
         """As planned."""
-        return cls(fleet=tuple(machines)).moved(((h.name, h.machine) for h in plan.hosts), unplaced)
+        return cls(fleet=tuple(machines)).moved(plan.hosts, unplaced)
 
-    def moved(self, hosts: Iterable[tuple[str, str | None]], unplaced: Unplaced = None) -> Where:
-        """The same machines with these hosts. One of which it is not said is on the first, or `unplaced`."""
+    def moved(self, hosts: Iterable[Any], unplaced: Unplaced = None) -> Where:
+        """The same machines with these hosts, a PlannedHost or its JSON each. One of which it is not said
+        where it is is on the first, or `unplaced`.
+        """
         otherwise = unplaced or (lambda _: self.fleet[0])
-        placed = {name: machine or otherwise(name) for name, machine in hosts}
+        specs = {_of(host, "name"): host for host in hosts}
+        placed = {name: _of(host, "machine") or otherwise(name) for name, host in specs.items()}
         used = {*placed.values()} or {self.fleet[0]}
-        return Where(fleet=self.fleet, machines=tuple(m for m in self.fleet if m in used), hosts=placed)
+        machines = tuple(m for m in self.fleet if m in used)
+        return Where(fleet=self.fleet, machines=machines, hosts=placed, specs=specs)
 
     def on(self, machine: str) -> list[str]:
         """The hosts of a machine."""
@@ -61,6 +66,10 @@ class Where(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for host in hosts:
             found.setdefault(self.machine(host), []).append(host)
         return {machine: found[machine] for machine in self.machines if machine in found}
+
+
+def _of(host: Any, field: str) -> Any:
+    return host.get(field) if isinstance(host, Mapping) else getattr(host, field)
 
 
 Parts = dict[str, Message]  # what is asked of each machine
@@ -108,3 +117,43 @@ def of_removal(asked: Message, where: Where) -> Parts:
     known = where.grouped(name for name in asked.get("hosts", ()) if name in where.hosts)
     unknown = [name for name in asked.get("hosts", ()) if name not in where.hosts]
     return {machine: {**asked, "hosts": [*known.get(machine, []), *unknown]} for machine in where.machines}
+
+
+def of_impairment(asked: Message, where: Where) -> Parts:
+    """Every machine is asked: what is cut or held is so where it comes in, and each end's machine has to know
+    the other's addresses, and those of the routers between them.
+    """
+    named = dict.fromkeys([*_impaired(asked), *_impaired_by(asked.get("declared") or {})])
+    named |= dict.fromkeys(n for n, spec in where.specs.items() if _of(spec, "kind") == "router")
+    at = {name: where.machine(name) for name in named}
+    return {
+        machine: {**asked, "strangers": [_spec(where, n) for n, its in at.items() if its != machine]}
+        for machine in where.machines
+    }
+
+
+def _impaired(one: Message) -> Iterator[str]:
+    """The hosts that it is about."""
+    yield from one.get("from") or ()
+    yield from one.get("to") or ()
+    yield from (host for host, _ in (*(one.get("links") or ()), *(one.get("places") or ())) if host)
+
+
+def _impaired_by(declared: Message) -> Iterator[str]:
+    for one in (*declared.get("links", ()), *declared.get("cuts", ())):
+        yield from _impaired(one)
+
+
+def _spec(where: Where, name: str) -> Any:
+    found = msgspec.to_builtins(where.specs[name])
+    return {key: found.get(key) for key in ("name", "kind", "interfaces", "routes")}
+
+
+def of_healing(asked: Message, where: Where) -> Parts:
+    """An impairment has a number on each machine."""
+    numbers = asked.get("ids")
+    if numbers is None:
+        return everywhere(asked, where)
+    return {
+        machine: {**asked, "ids": [n[machine] for n in numbers if machine in n]} for machine in where.machines
+    }
