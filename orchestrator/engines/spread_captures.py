@@ -4,7 +4,7 @@ of them have told everything. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.engines.spread_answers import Answers, Kind
@@ -13,10 +13,13 @@ from orchestrator.wire import Frame, Message
 
 
 class Capture:
-    """Of one request. Parts that come before every machine has told of its interfaces are kept until then."""
+    """Of one request. Parts that come before every machine has told of its interfaces are kept until then.
+    `clocks`: ns that are added to each machine's stamps to have those of whoever asks.
+    """
 
-    def __init__(self, machines: list[str]) -> None:
+    def __init__(self, machines: list[str], clocks: Mapping[str, int]) -> None:
         self._machines = machines  # that go on telling
+        self._clocks = clocks
         self._heads: dict[str, Message] = {}
         self._first: dict[str, int] = {}  # the number of a machine's first interface
         self._early: list[tuple[str, Message, bytes]] = []
@@ -40,7 +43,8 @@ class Capture:
         interfaces: list[Message] = []
         for machine, head in self._heads.items():
             self._first[machine] = len(interfaces)
-            interfaces += [{**one, "machine": machine} for one in head["interfaces"]]
+            about = {"machine": machine, "shift": self._clocks.get(machine, 0)}
+            interfaces += [{**one, **about} for one in head["interfaces"]]
         yield Frame({"part": {"interfaces": interfaces, "snap": next(iter(self._heads.values()))["snap"]}})
         early, self._early = self._early, []
         for machine, part, data in early:
@@ -50,7 +54,7 @@ class Capture:
         if "interface" in part:
             yield Frame({"part": {**part, "interface": part["interface"] + self._first[machine]}}, data)
             return
-        self._until[machine] = part["until"]
+        self._until[machine] = part["until"] + self._clocks.get(machine, 0)
         yield from self._until_all()
 
     def _until_all(self) -> Iterator[Frame]:

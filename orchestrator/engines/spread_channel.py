@@ -52,7 +52,7 @@ class _Asked:
         self.waiting = dict.fromkeys(machines, time.monotonic())  # since when
         self.values: dict[str, Message] = {}
         self.errors: dict[str, LabError] = {}
-        self.capture = Capture(list(parts)) if kind is CAPTURE else None
+        self.capture = Capture(list(parts), message.get("clocks") or {}) if kind is CAPTURE else None
 
     def part(self, machine: str, message: Message, data: bytes) -> Iterator[Frame]:
         """A part of one machine's answer."""
