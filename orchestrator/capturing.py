@@ -252,7 +252,9 @@ class Started(NamedTuple):
 def start(lab: Lab, wanted: Wanted) -> Started:
     """Returns when every packet from now on is seen. The lab's channel is used up by it."""
     clocks = real_clocks(lab.channel)
-    told = {"clocks": {machine: one.shift for machine, one in clocks.items()}} if clocks else {}
+    told: dict[str, Any] = {}
+    if clocks:
+        told["clocks"] = {machine: one.shift for machine, one in clocks.items()}
     request = lab.channel.ask("capture", **request_of(lab.plan, wanted), **told)
     first = next(lab.channel.parts(request)).message
     if "interfaces" not in first.get("part", {}):
