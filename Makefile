@@ -16,7 +16,7 @@ check: venv
 
 # Two machines on this computer, to try labs that span machines: docs/machines.md.
 machines:
-	@images/machine/start.sh
+	@images/start-machines.sh
 
 machines-down:
-	@images/machine/start.sh down
+	@images/start-machines.sh down

@@ -7,6 +7,7 @@ before it reads.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import secrets
 import socket
@@ -38,6 +39,7 @@ class Forwarder:
         self._sock.bind(str(self._folder / f"{_NAME}.new"))
         self._sock.listen(64)
         (self._folder / f"{_NAME}.new").rename(self._folder / _NAME)
+        atexit.register(self.close)  # a command ends without looking back
         threading.Thread(target=self._accept, name="forward", daemon=True).start()
 
     @property
@@ -47,6 +49,7 @@ class Forwarder:
 
     def close(self) -> None:
         """Stop, with every connection; nothing stays on the disk."""
+        atexit.unregister(self.close)
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()

@@ -1,7 +1,7 @@
 """How a machine is reached, from its URL and the user's ssh_config(5).
 
 Read are LAB_SSH_CONFIG alone, where that is set; else ~/.ssh/config, lab's own ssh_config (which
-images/machine/start.sh writes) and /etc/ssh/ssh_config: the first word on a thing counts. `Include`, which
+images/start-machines.sh writes) and /etc/ssh/ssh_config: the first word on a thing counts. `Include`, which
 paramiko's parser lacks, is added here. `Match exec` and `ProxyCommand` run programs and are passed over;
 `ProxyJump` is followed.
 """

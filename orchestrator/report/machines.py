@@ -27,11 +27,11 @@ def _table(reports: Sequence[MachineReport]) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [
         ("MACHINE", "STATE", "ENGINE", "ADDRESS", "CPUS", "MEMORY", "DISK", "MTU", "CLOCK")
     ]
-    rows += [_row(report) for report in reports]
+    rows += [tuple(map(harmless, _row(report))) for report in reports]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield harmless("  ".join(cells).rstrip())
+        yield "  ".join(cells).rstrip()
 
 
 def _row(report: MachineReport) -> tuple[str, ...]:

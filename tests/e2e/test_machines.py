@@ -14,16 +14,21 @@ from typing import Any
 
 import pytest
 
-from orchestrator import errors
+from orchestrator import bringup, errors
 from orchestrator.engines import docker_checks, docker_images, docker_transfer
-from orchestrator.engines.docker import DockerEngine
-from orchestrator.engines.docker_client import Docker
+from orchestrator.engines.docker_client import Docker, translated
+from orchestrator.engines.docker_places import There
 from orchestrator.machines.base import Machine, open_machine
 from orchestrator.model.machine_checks import Finding, MachineReport
+from orchestrator.model.plan import LabKey
+from orchestrator.owner import owner
+from tests.support import machines as lane
 from tests.support.compose import Machines, missing
-from tests.support.rig import eventually
+from tests.support.rig import eventually, topology
 
 PORT = docker_checks.PORT
+TWO = "networks: {n: {}}\nhosts: {a: {role: server, networks: [n], listen: [80]}, "
+TWO += "b: {role: client, networks: [n], connect: [a:80]}}"
 DEAD_SECONDS = 10.0  # within which a dead line is noticed
 _SSHD = "/usr/sbin/sshd -o HostKey=/var/lib/docker/ssh/host_key"
 _USUAL = f"{_SSHD} -o PasswordAuthentication=no"
@@ -117,7 +122,7 @@ class TestStarting:
     def test_a_file_of_the_users_own_is_not_overwritten(self, machines: Machines, tmp_path: Path) -> None:
         own = tmp_path / "ssh_config"
         own.write_text("Host mine\n")
-        done = machines.run("images/machine/start.sh", LAB_SSH_CONFIG=str(own))
+        done = machines.run("images/start-machines.sh", LAB_SSH_CONFIG=str(own))
         assert done.code == 3
         assert own.read_text() == "Host mine\n"
 
@@ -272,6 +277,8 @@ class TestTrust:
 class TestLine:
     def test_whatever_is_asked_it_is_one_connection(self, machines: Machines, m1: Machine) -> None:
         """100 streams, 24 calls of the Engine at once and 20 programs, with a stock sshd (MaxSessions 10)."""
+        count = "ss -tnH state established sport = :22"
+        before = len(machines.on("m1", count).splitlines())
         docker = Docker(m1)
         streams = [m1.open_socket("/var/run/docker.sock") for _ in range(100)]
         failed: list[Exception] = []
@@ -295,7 +302,7 @@ class TestLine:
             assert stream.recv(8) == b"HTTP/1.0"
             stream.close()
         assert "MaxSessions" not in machines.on("m1", "cat /etc/ssh/sshd_config | grep -v '^#'")
-        assert len(machines.on("m1", "ss -tnH state established sport = :22").splitlines()) == 1
+        assert len(machines.on("m1", count).splitlines()) == before + 1
 
     def test_a_cut_line_is_noticed_and_waits_for_nobody(self, machines: Machines, m1: Machine) -> None:
         docker = Docker(m1)
@@ -323,8 +330,6 @@ class TestLine:
         seen: list[Exception] = []
 
         def wait() -> None:
-            from orchestrator.engines.docker_client import translated
-
             try:
                 with translated("events cannot be followed"):
                     list(docker.api.events())
@@ -407,35 +412,66 @@ class TestImages:
         docker_transfer.bring(Docker(m1), ["no/such"], lambda _: None)
 
 
-def test_the_daemons_socket_is_reached_without_docker(machines: Machines, config: Path, m1: Machine) -> None:
+@pytest.mark.parametrize("user", ["root", "student"])
+def test_the_daemons_socket_is_reached_without_docker(machines: Machines, config: Path, user: str) -> None:
     """By the line alone, in a folder that is the user's there, and of which nothing stays."""
-    from orchestrator import bringup
-    from tests.support import machines as lane
-    from tests.support.rig import topology
-
-    text = "networks: {n: {}}\nhosts: {a: {role: server, networks: [n], listen: [80]}, "
-    text += "b: {role: client, networks: [n], connect: [a:80]}}"
+    make = "id student >/dev/null 2>&1 || { useradd -m -s /bin/sh -G docker student; "
+    make += "install -d -o student -m 700 ~student/.ssh; "
+    make += "install -o student -m 600 /root/.ssh/authorized_keys ~student/.ssh; }"
+    machines.on("m1", make)
     lane.machine.cache_clear()
-    with lane.instead_of_docker():
-        outcome = bringup.up(topology(text), "docker")
+    with lane.instead_of_docker(f"ssh://{user}@lab-m1") as machine:
+        base = f"/tmp/lab-{machine.facts().uid}"
+        outcome = bringup.up(topology(TWO), "docker")
         try:
-            listing = machines.on("m1", "stat -c '%a %U' /tmp/lab-0 /tmp/lab-0/docker /tmp/lab-0/docker/*")
-            assert listing.split() == ["700", "root"] * 3
-            with DockerEngine(m1).open(outcome.lab.key) or pytest.fail("no channel") as channel:
-                assert channel.hello()["state"] == "running"
+            listing = machines.on("m1", f"stat -c '%a %U' {base} {base}/docker {base}/docker/*")
+            assert listing.split() == ["700", user] * 3
+            seen = machines.on("m1", "docker events --since 10m --until 0s --filter event=exec_create")
+            assert seen == "", "no exec of the Docker API was a way to the daemon"
+            assert outcome.lab.another_channel().hello()["state"] == "running"
             assert [row.status for row in outcome.lab.connections()] == ["joined"]
+            assert [one.key for one in outcome.lab.engine.find(outcome.lab.key.owner)] == [outcome.lab.key]
         finally:
             outcome.lab.down()
-    lane.machine().close()
+        machine.close()
     lane.machine.cache_clear()
-    left = "ls -A /tmp/lab-0 2>/dev/null || true; docker ps -aq; docker network ls -qf label=io.lab.owner"
+    left = f"ls -A {base} 2>/dev/null || true; docker ps -aq; docker network ls -qf label=io.lab.owner"
     assert machines.on("m1", left) == ""
 
 
-def test_a_folder_that_a_stranger_has_made_is_not_used(machines: Machines, config: Path, m1: Machine) -> None:
-    from orchestrator.engines.docker_places import There
-    from orchestrator.model.plan import LabKey
+def test_a_machine_that_is_cut_off_in_the_middle_of_up(machines: Machines, config: Path) -> None:
+    """A clear line, in time; what was made is found again when the machine is back, and removed."""
+    lane.machine.cache_clear()
+    with lane.instead_of_docker() as machine:
+        said: list[str] = []
 
+        def cut(line: str) -> None:
+            said.append(line)
+            if line.startswith("starting"):
+                machines.on("m1", _CUT.format("I"))
+
+        lab = topology(TWO)
+        began = time.monotonic()
+        try:
+            with pytest.raises(errors.MachineUnreachable, match="is not reached any more"):
+                bringup.up(lab, "docker", cut)
+            took = time.monotonic() - began
+        finally:
+            machines.on("m1", _CUT.format("D"))
+        assert any(line.startswith("starting") for line in said)
+        assert took < 30, took
+        machine.close()
+        lane.machine.cache_clear()
+        engine = lane.DockerOverSsh()
+        key = LabKey(owner=owner(), name=lab.name)
+        engine.remove(key, lambda _: None)
+        assert [one for one in engine.find(key.owner) if one.key == key] == []
+        engine.machine.close()
+    lane.machine.cache_clear()
+    assert machines.on("m1", "docker ps -aq; docker network ls -qf label=io.lab.owner") == ""
+
+
+def test_a_folder_that_a_stranger_has_made_is_not_used(machines: Machines, config: Path, m1: Machine) -> None:
     key = LabKey(owner="o", name="l")
     with undone(machines, "mkdir -p /tmp/lab-0/docker; chmod 777 /tmp/lab-0", "rm -rf /tmp/lab-0"):
         place = There(m1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-_START = ROOT / "images/machine/start.sh"
+_START = ROOT / "images/start-machines.sh"
 
 
 class Done(NamedTuple):

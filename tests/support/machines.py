@@ -1,6 +1,6 @@
 """Docker on a machine over SSH, as one more engine for the contract suite: those of docker-compose.yml.
 
-They are found by LAB_SSH_CONFIG, or by the user's own settings, as `images/machine/start.sh` writes them.
+They are found by LAB_SSH_CONFIG, or by the user's own settings, as `images/start-machines.sh` writes them.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ NAME = "docker-ssh"
 M1, M2 = "ssh://lab-m1", "ssh://lab-m2"
 
 
+_where = [M1]
+
+
 @lru_cache
-def machine(url: str = M1) -> Machine:
+def machine(url: str) -> Machine:
     """One line to it for the whole run, as a command has."""
-    return open_machine(url.removeprefix("ssh://lab-"), url)
+    return open_machine(url.rpartition("lab-")[2], url)
 
 
 class DockerOverSsh(DockerEngine):
     """The docker engine on the first machine."""
 
     def __init__(self) -> None:
-        super().__init__(machine())
+        super().__init__(machine(_where[-1]))
 
     def probe(self, thorough: bool = False) -> Probe:
         """As the engine's; machines that are not up are said to be so."""
@@ -41,11 +44,13 @@ class DockerOverSsh(DockerEngine):
 
 
 @contextmanager
-def instead_of_docker() -> Iterator[None]:
+def instead_of_docker(url: str = M1) -> Iterator[Machine]:
     """Whoever asks for the engine docker gets this one."""
     before = registry.ENGINES["docker"]
     registry.ENGINES["docker"] = (__name__, "DockerOverSsh")
+    _where.append(url)
     try:
-        yield
+        yield machine(url)
     finally:
+        _where.pop()
         registry.ENGINES["docker"] = before

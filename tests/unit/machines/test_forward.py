@@ -110,6 +110,14 @@ def test_nobody_else_gets_at_it(forwarder: Forwarder) -> None:
     assert [part.stat().st_mode & 0o777 for part in (folder, folder.parent, folder.parents[1])] == [0o700] * 3
 
 
+def test_a_process_that_ends_leaves_nothing(base: Path) -> None:
+    program = "import sys, tempfile; tempfile.gettempdir = lambda: sys.argv[1]; "
+    program += "from orchestrator.machines.forward import Forwarder; print(Forwarder(lambda: None).path)"
+    done = subprocess.run([sys.executable, "-c", program, base], capture_output=True, text=True)
+    assert done.stdout.startswith(str(base)), done.stderr
+    assert list(base.iterdir()) == []
+
+
 def test_what_a_killed_process_left_is_removed_and_a_living_ones_is_not(base: Path, far: Far) -> None:
     program = "import os, sys, tempfile; tempfile.gettempdir = lambda: sys.argv[1]; "
     program += "from orchestrator.machines.forward import Forwarder; "

@@ -1,14 +1,14 @@
 #!/bin/sh
 # Start the machines of docker-compose.yml, and write how they are reached to an ssh_config that lab reads:
 # LAB_SSH_CONFIG, or lab/ssh_config in the user's folder for settings. Their host keys are asked of Docker, so that
-# none is trusted on first use. `start.sh down` removes the machines and what was written.
+# none is trusted on first use. `start-machines.sh down` removes the machines and what was written.
 set -eu
 umask 077
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/.."
 
 config=${LAB_SSH_CONFIG:-${XDG_CONFIG_HOME:-$HOME/.config}/lab/ssh_config}
 keys=$(dirname "$config")/machines
-made="# Written by images/machine/start.sh: the machines of docker-compose.yml"
+made="# Written by images/start-machines.sh: the machines of docker-compose.yml"
 if docker compose version >/dev/null 2>&1; then
     compose() { docker compose "$@"; }
 else
@@ -23,6 +23,7 @@ if [ "${1:-}" = down ]; then
     compose down -v
     rm -f "$config" "$keys/id_ed25519" "$keys/known_hosts"
     rmdir "$keys" 2>/dev/null || true
+    [ -n "${LAB_SSH_CONFIG:-}" ] || rmdir "${config%/*}" 2>/dev/null || true
     exit 0
 fi
 
