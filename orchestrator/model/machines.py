@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple, get_args
 
 import msgspec
@@ -105,12 +105,15 @@ class Naming:
         self._groups = {written.lower(): tuple(many) for written, many in names.items()}
         self._all = tuple(name for many in self._groups.values() for name in many)
         self._single = {name.lower(): (name,) for name in self._all}
+        self._matched: dict[str, tuple[str, ...]] = {}  # by pattern
 
     def members(self, who: str) -> tuple[str, ...]:
         """As in the running lab, in file order. `bob` is all of a `count`, `bob-2` one of them."""
         if is_pattern(who):
-            match = re.compile(".*".join(map(re.escape, who.split("*"))), re.IGNORECASE).fullmatch
-            return tuple(name for name in self._all if match(name))
+            if who not in self._matched:
+                match, small = _matching(who), self._single.items()
+                self._matched[who] = tuple(one for name, (one,) in small if match(name))
+            return self._matched[who]
         return self._groups.get(who.lower(), ()) or self._single.get(who.lower(), ())
 
     def rank(self, who: str) -> tuple[int, int]:
@@ -131,3 +134,11 @@ class Naming:
                 if not known or self.rank(known[0].who) == rank:
                     known.append(rule)
         return ((name, rule) for name, known in found.items() for rule in known)
+
+
+def _matching(who: str) -> Callable[[str], object]:
+    """What tells whether a name has the pattern's pieces, one after the other. Each is taken where it is
+    first found (atomic groups): with all ways to share the letters out `*a*a*a*a*b` would take hours."""
+    first, *middle, last = map(re.escape, who.lower().split("*"))
+    pieces = "".join(f"(?>.*?{piece})" for piece in middle)
+    return re.compile(f"{first}{pieces}.*{last}").fullmatch

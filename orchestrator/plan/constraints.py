@@ -74,8 +74,8 @@ def _group(group: Group, naming: Naming) -> Constraint:
 
 def _on_internet(topology: Topology, members: Sequence[Member]) -> Iterator[Constraint]:
     """What is on a network that leads out needs the one computer that lets it out."""
-    for network in topology.networks:
-        names = tuple(member.name for member in members if network.internet and network.name in member.on)
+    for network in (network for network in topology.networks if network.internet):
+        names = tuple(member.name for member in members if network.name in member.on)
         if len(names) > 1:
             text = f"that the hosts of `{network.name}` share a machine, for it leads to the internet"
             yield Constraint("together", text, (names,))

@@ -102,7 +102,7 @@ def spanning(
             on[name].add(where[member.name])
     before = {network.name: network for network in running.networks} if running else {}
     asked = {network.name: network.fabric or topology.fabric for network in topology.networks}
-    vnis = _Vnis(key, fleet, before)
+    vnis, underlay = _Vnis(key, fleet, before), _Underlay(topology, fleet)
     found = []
     for network in networks:
         here = tuple(sorted(on[network.name], key=order.__getitem__))
@@ -110,7 +110,7 @@ def spanning(
         fabric = _fabric(network, here, asked[network.name] or (old.fabric if old else None), fleet)
         if fabric is not None:
             vni = vnis.of(network.name) if fabric != "swarm" else None
-            mtu = _mtu(fabric, fleet, topology, old)
+            mtu = underlay.mtu(fabric, old)
             found.append(msgspec.structs.replace(network, machines=here, fabric=fabric, vni=vni, mtu=mtu))
         else:
             found.append(msgspec.structs.replace(network, machines=here))
@@ -135,21 +135,26 @@ def _fabric(
     return fabric
 
 
-def _mtu(fabric: Fabric, fleet: Fleet, topology: Topology, old: PlannedNetwork | None) -> int:
-    """What passes between any two machines. A running network keeps what it has where that still passes."""
-    least = min((one.mtu for one in fleet.capacities.values()), default=USUAL_MTU)
-    six = any(_is6(machine.address) for machine in machines(topology, fleet))
-    longer = _VXLAN6 if six else _VXLAN
-    if fabric == "wireguard":
-        longer += _WIREGUARD6 if six else _WIREGUARD
-    mtu = least - longer
-    if mtu < LEAST_MTU:
-        raise PlanError(
-            f"packets of {least} bytes pass between the machines: {mtu} are left on a network of the lab, "
-            f"which needs {LEAST_MTU}",
-            "raise the MTU between them" + ("" if fabric != "wireguard" else ", or use `fabric: vxlan`"),
-        )
-    return old.mtu if old and old.mtu and old.mtu <= mtu else mtu
+class _Underlay:
+    """What is between the machines."""
+
+    def __init__(self, topology: Topology, fleet: Fleet) -> None:
+        self._least = min((one.mtu for one in fleet.capacities.values()), default=USUAL_MTU)
+        self._six = any(_is6(machine.address) for machine in machines(topology, fleet))
+
+    def mtu(self, fabric: Fabric, old: PlannedNetwork | None) -> int:
+        """What passes between any two machines. A running network keeps its own where that still passes."""
+        longer = _VXLAN6 if self._six else _VXLAN
+        if fabric == "wireguard":
+            longer += _WIREGUARD6 if self._six else _WIREGUARD
+        mtu = self._least - longer
+        if mtu < LEAST_MTU:
+            raise PlanError(
+                f"packets of {self._least} bytes pass between the machines: {mtu} are left on a network of "
+                f"the lab, which needs {LEAST_MTU}",
+                "raise the MTU between them" + ("" if fabric != "wireguard" else ", or use `fabric: vxlan`"),
+            )
+        return old.mtu if old and old.mtu and old.mtu <= mtu else mtu
 
 
 def _is6(address: str | None) -> bool:

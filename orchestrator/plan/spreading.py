@@ -26,6 +26,9 @@ PORTS = (
 # port 0 is kept, br_if.c), and one of them is the fabric's
 
 
+Where = dict[str, dict[int, int]]  # network → machine → its hosts there; one for all machines
+
+
 class Need(NamedTuple):
     """What a unit takes. `at_least`: CPUs that the machine must have, as docker wants them for `cpus`."""
 
@@ -53,7 +56,7 @@ def need_of(resources: Resources | None) -> Need:
 class Room:
     """One machine while it is filled."""
 
-    def __init__(self, number: int, seen: Capacity, usual: Capacity) -> None:
+    def __init__(self, number: int, seen: Capacity, usual: Capacity, where: Where) -> None:
         self.number = number
         self.limit = seen.memory_free  # None: not known
         self.memory = max(1, seen.memory_free or usual.memory_free or 1)
@@ -61,7 +64,7 @@ class Room:
         self.cpus_known = seen.cpus
         self.used_memory = 0
         self.used_cpus = seen.hosts * USUAL_CPUS
-        self.on: dict[str, int] = {}  # network → its hosts here
+        self.where = where
 
     def fits(self, need: Need, before: int = 0) -> bool:
         """Whether one more has room, after `before` alike."""
@@ -81,14 +84,16 @@ class Room:
 
     def ports(self, on: Iterable[str]) -> int:
         """How many more hosts all of these networks take here."""
-        return min((PORTS - self.on.get(network, 0) for network in on), default=PORTS)
+        here = (self.where.get(network, {}).get(self.number, 0) for network in on)
+        return min((PORTS - many for many in here), default=PORTS)
 
     def take(self, unit: Unit, *, runs: bool = False) -> None:
         """It is here. What `runs` is in the memory already that was seen to be taken."""
         self.used_memory += 0 if runs else unit.need.memory
         self.used_cpus += unit.need.cpus
         for network in unit.on:
-            self.on[network] = self.on.get(network, 0) + 1
+            here = self.where.setdefault(network, {})
+            here[self.number] = here.get(self.number, 0) + 1
 
 
 def rooms(capacities: Sequence[Capacity]) -> list[Room]:
@@ -99,7 +104,8 @@ def rooms(capacities: Sequence[Capacity]) -> list[Room]:
         memory_free=sum(memory) // len(memory) if memory else UNSEEN.memory_free,
         cpus=sum(cpus) / len(cpus) if cpus else UNSEEN.cpus,
     )
-    return [Room(number, one, usual) for number, one in enumerate(capacities)]
+    where: Where = {}
+    return [Room(number, one, usual, where) for number, one in enumerate(capacities)]
 
 
 class NoRoom(Exception):
@@ -173,12 +179,16 @@ def _deal_block(
 ) -> Iterable[tuple[Unit, int]]:
     """Units on the same networks: to machines that have these, then to the one that just takes the rest."""
     on = set(block[0].on)
-    here = {number: sum(machines[number].on.get(network, 0) for network in on) for number in left.counts}
-    near = sorted((number for number in here if here[number]), key=lambda number: (-here[number], number))
+    here: dict[int, int] = {}
+    where = next(iter(machines.values())).where
+    for network in on:
+        for there, hosts in where.get(network, {}).items():
+            here[there] = here.get(there, 0) + hosts
+    near = sorted((one for one in here if one in left.counts), key=lambda one: (-here[one], one))
     at, full = 0, set[int]()
     while at < len(block):
-        number = next((one for one in near if left.counts[one] and one not in full), None)
-        number = left.for_so_many(len(block) - at, full) if number is None else number
+        close = next((one for one in near if left.counts[one] and one not in full), None)
+        number = left.for_so_many(len(block) - at, full) if close is None else close
         if number is None:
             over.extend(block[at:])
             return

@@ -14,7 +14,7 @@ MOST_COMPARED = 10_000  # words looked at for "did you mean": about 0.1 s of dif
 LONGEST_SHOWN = 60  # characters of what the user wrote
 # ssh://student:PASSWORD@10.0.0.11:22, with and without what can be left out
 _PASSWORD = re.compile(
-    r"((?:[A-Za-z+]*://)?[^\s/:@]*:(?!//))\S*(@(?:\[[^\s\]]*\]|[^\s/:@]+)(?::[0-9]{1,5})?/?)"
+    r"((?:[A-Za-z+]*://)?[^\s/:@]*:(?!//)).*(@(?:\[[^\s\]]*\]|[^\s/:@]+)(?::[0-9]{1,5})?/?)"
 )
 
 

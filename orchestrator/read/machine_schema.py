@@ -6,6 +6,8 @@ from orchestrator.model.machines import FABRICS
 from orchestrator.read.kinds import Either, Field, ListOf, MapOf, Record, Text
 
 MOST_MACHINES = 1_000  # of one lab; placing was measured with 100
+MOST_PATTERNS = 50  # each is held against every host
+MOST_STOOD_FOR = 500_000  # hosts, by all entries together
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123, 2.1
 _IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"

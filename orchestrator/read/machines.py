@@ -24,7 +24,7 @@ from orchestrator.model.machines import (
 from orchestrator.read.build import Draft, fabric_of, text_of
 from orchestrator.read.findings import shown
 from orchestrator.read.kinds import MOST_NAMED
-from orchestrator.read.machine_schema import MOST_MACHINES
+from orchestrator.read.machine_schema import MOST_MACHINES, MOST_PATTERNS, MOST_STOOD_FOR
 from orchestrator.read.nodes import Mapping, Node, Scalar, Sequence
 
 _NEED_MACHINES = ("fabric", "place", "keep together", "keep apart")
@@ -63,6 +63,8 @@ class _Reader:
         self.findings = draft.findings
         node = written.get("machines")
         self.written = [key.text for key, _ in node.entries] if isinstance(node, Mapping) else []
+        self.patterns = self.stood_for = 0
+        self.broken = False  # there is too much of it
         self.naming = Naming({one.name: one.names() for one in draft.members.values()})
 
     def read(self) -> Spread:
@@ -171,7 +173,11 @@ class _Reader:
 
     def _known(self, who: Scalar) -> bool:
         """Whether the entry stands for somebody; its diagnostic if not."""
-        if self.naming.members(who.text):
+        if self.broken or self._too_many(who):
+            return False
+        stand_for = len(self.naming.members(who.text))
+        if stand_for:
+            self.stood_for += stand_for
             return True
         if is_pattern(who.text):
             self.findings.add(who, f"the pattern {shown(who.text)} stands for no host")
@@ -179,6 +185,19 @@ class _Reader:
             hint = self.findings.meant(who.text, self.draft.written_names)
             self.findings.add(who, f"there is no host {shown(who.text)}", hint)
         return False
+
+    def _too_many(self, who: Scalar) -> bool:
+        """Whether there is more to be looked at than is worth it; told once, and the rest is left alone."""
+        self.patterns += is_pattern(who.text)
+        if self.patterns > MOST_PATTERNS:
+            self.findings.add(who, f"the file has more than {MOST_PATTERNS} patterns of hosts")
+        elif self.stood_for > MOST_STOOD_FOR:
+            text = f"more than {MOST_STOOD_FOR} hosts are named by `place` and groups, one by several entries"
+            self.findings.add(who, text)
+        else:
+            return False
+        self.broken = True
+        return True
 
     def _double(self, rules: tuple[PlaceRule, ...], places: dict[str, Scalar]) -> None:
         """Two rules that name a host equally closely; told once for each two."""
