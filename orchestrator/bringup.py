@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.choosing import chosen, look, taken, with_machines
+from orchestrator.choosing import as_it_was, chosen, look, taken, with_machines
 from orchestrator.engines.base import Engine, Progress, counted
 from orchestrator.errors import (
     DaemonError,
@@ -97,8 +97,11 @@ def prepare(topology: Topology, choice: str = "auto", say: Progress = lambda _: 
             f"lab {key.name} runs on the engine {engine.name}, not {asked}",
             f"`lab down {key.name}` removes it first",
         )
-    subnets, fleet = taken(engine, topology, running.plan), look(topology, engine, say)
-    plan = make_plan(topology, key, engine.name, running.plan, subnets, fleet=fleet)
+    subnets = taken(engine, topology, running.plan)
+    plan = make_plan(topology, key, engine.name, running.plan, subnets, fleet=as_it_was(running.plan))
+    if plan.machines and plan != running.plan:
+        fleet = look(topology, engine, say)
+        plan = make_plan(topology, key, engine.name, running.plan, subnets, fleet=fleet)
     reason = f"engine: {engine.name} (lab {key.name} runs there)"
     return Prepared(
         engine=engine, reason=reason, plan=plan, changes=differences(running, plan), running=running

@@ -13,7 +13,7 @@ from orchestrator.engines.base import Engine, Progress, counted
 from orchestrator.engines.spread import SpreadEngine
 from orchestrator.errors import DaemonError, EngineUnavailable
 from orchestrator.lab import Lab
-from orchestrator.model.machines import Fleet
+from orchestrator.model.machines import Capacity, Fleet
 from orchestrator.model.plan import Plan, PlannedMachine
 from orchestrator.model.topology import Topology
 
@@ -75,6 +75,15 @@ def look(topology: Topology, engine: Engine, say: Progress) -> Fleet:
     return Fleet(
         capacities={report.name: report.capacity for report in reports},
         swarm=len(swarms) == 1 and "" not in swarms,
+    )
+
+
+def as_it_was(running: Plan) -> Fleet:
+    """The machines of a running lab as far as its plan tells of them: enough where nothing is to change."""
+    spanning = [network for network in running.networks if network.spans]
+    capacities = {one.name: Capacity(address=one.address) for one in running.machines}
+    return Fleet(
+        capacities=capacities, swarm=bool(spanning) and all(one.fabric == "swarm" for one in spanning)
     )
 
 

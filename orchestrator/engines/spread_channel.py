@@ -82,7 +82,8 @@ class _Asked:
     def _whole(self) -> Message:
         if self.capture is not None and self.values:
             return {"ok": self.capture.value()}
-        return answers.whole(self.kind, Answers(self.message, self.where, self.values, self.errors))
+        values = {m: self.values[m] for m in self.where.machines if m in self.values}
+        return answers.whole(self.kind, Answers(self.message, self.where, values, self.errors))
 
 
 class SpreadChannel(Channel):
