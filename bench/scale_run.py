@@ -202,8 +202,8 @@ def main(hosts: int = 10_000, machines: int = 100) -> None:
     lines = [
         f"## {hosts:,} hosts on {machines} machines, brought up on the fake engine",
         "",
-        f"{machine()}; load {os.getloadavg()[0]:.1f}; seconds by the clock, of our processor time, of the fake "
-        f"daemons'. Memory: the plan {own:.0f} MB, with all fake hosts {whole:.0f} MB. "
+        f"{machine()}; load {os.getloadavg()[0]:.1f}; seconds by the clock, of our processor time, of the "
+        f"fake daemons'. Memory: the plan {own:.0f} MB, with all fake hosts {whole:.0f} MB. "
         "Bars: ours of up ≤ 10 s, memory ≤ 500 MB",
         "",
         "| | clock | ours | daemons |",
