@@ -1,9 +1,9 @@
 """Engines for tests: one suite for all of them, and a reason where one is passed over.
 
-`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all of them. An engine that does
-not work here is skipped with what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail.
-`docker-ssh` is docker on a machine over SSH: the modules of ON_MACHINES are run there, too, after
-`make machines`.
+`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all of them; where those have the
+fake one, it is there once more as a lab on two machines. An engine that does not work here is skipped with
+what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail. `docker-ssh` is docker on a
+machine over SSH: the modules of ON_MACHINES are run there, too, after `make machines`.
 
 Side by side (`pytest -n 3 --dist loadgroup`, as `make test` does) all tests of one engine are one lane, since
 two labs of one Docker Engine can ask for the same subnet, and timings want a computer that is not crowded;
@@ -29,6 +29,7 @@ from tests.support import machines
 from tests.support.rig import Rig, running
 
 ENGINES = ("fake", "namespaces", "docker")
+TWO_MACHINES = "two-machines"
 # Modules of the contract suite that an Engine elsewhere could make fail
 ON_MACHINES = ("test_engine", "test_hosts", "test_calls", "test_snapshot", "test_scenarios")
 LabFactory = Callable[[str], Rig]
@@ -86,6 +87,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         module = metafunc.module.__name__.rpartition(".")[2]
         if "docker" in names and module in ON_MACHINES:
             names.append(machines.NAME)
+        if "fake" in names:
+            names.append(TWO_MACHINES)
         metafunc.parametrize("engine", names, indirect=True, scope="module")
 
 
@@ -102,6 +105,11 @@ def probe(name: str) -> Probe:
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine that works here."""
     name = str(request.param)
+    if name == TWO_MACHINES:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(registry.ENGINES, "fake", ("tests.support.two_machines", "TwoFakes"))
+            yield registry.engine("fake")
+        return
     found = probe(name)
     if not found.works:
         required = os.environ.get("LAB_REQUIRE_ENGINES", "").replace(",", " ").split()
