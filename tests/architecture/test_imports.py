@@ -16,6 +16,7 @@ PURE_AND_CLIENT = (
         "observe",
         "lab",
         "bringup",
+        "equipping",
         "capturing",
         "histories",
         "roster",
