@@ -1,4 +1,4 @@
-.PHONY: test check soak venv
+.PHONY: test check soak atlas venv
 VENV ?= .venv
 
 # The launcher makes the environment; with the extras of pyproject.toml that the tests need.
@@ -18,3 +18,10 @@ check: venv
 # fewer times: make soak SOAK="--rounds 5 --engine docker labs/backlog/lab.yaml"
 soak: venv
 	$(VENV)/bin/python -m bench.soak $(SOAK)
+
+# docs/nginx-timeouts.md anew, from a run of the pack with values for people. Where a verdict is unknown since the
+# computer was busy: make atlas JOBS=1
+JOBS ?= auto
+atlas: venv
+	./lab run -f labs/nginx-timeouts/lab.yaml --row plain --jobs $(JOBS) --quiet
+	./lab report -f labs/nginx-timeouts/lab.yaml --markdown docs/nginx-timeouts.md
