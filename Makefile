@@ -1,4 +1,4 @@
-.PHONY: test check soak atlas venv
+.PHONY: test check soak atlas venv machines machines-down
 VENV ?= .venv
 
 # The launcher makes the environment; with the extras of pyproject.toml that the tests need.
@@ -25,3 +25,10 @@ JOBS ?= auto
 atlas: venv
 	./lab run -f labs/nginx-timeouts/lab.yaml --row plain --jobs $(JOBS) --quiet
 	./lab report -f labs/nginx-timeouts/lab.yaml --markdown docs/nginx-timeouts.md
+
+# Two machines on this computer, to try labs that span machines: docs/machines.md.
+machines:
+	@images/start-machines.sh
+
+machines-down:
+	@images/start-machines.sh down

@@ -30,12 +30,15 @@ from orchestrator.wire import CHUNK, Channel
 
 CONNECT_SECONDS = 10.0  # how long a connect of `up` may take before it is reported as failed
 SERVER_SECONDS = 20.0  # how long a program may take until it listens where somebody connects to
-STRUCTURE = ("remove-host", "remove-network", "make-network", "make-host")  # what an engine does
+STRUCTURE = (
+    *("remove-host", "remove-network", "make-network", "span-network", "make-host"),  # what an engine does
+)
 ORDER = (
     *STRUCTURE,
     "configure",
     "files",
     "listen",
+    "dns",
     "run",
     "impair",
     "connect",
@@ -87,6 +90,14 @@ def prepare(topology: Topology, choice: str = "auto") -> Prepared:
     )
 
 
+def plan_alone(topology: Topology, choice: str = "auto") -> tuple[Plan, tuple[Change, ...]]:
+    """The plan of a lab on machines as if nothing ran, on machines that nobody has looked at."""
+    asked = choice if choice != "auto" else topology.engine
+    engine = "docker" if asked == "auto" else asked
+    plan = make_plan(topology, LabKey(owner=owner(), name=topology.name), engine)
+    return plan, changes_between(None, plan)
+
+
 def taken(engine: Engine, topology: Topology, running: Plan | None) -> Sequence[str]:
     """Subnets of others that must not be chosen: only docker has such, asked where one is to be chosen."""
     known = {network.name for network in running.networks} if running else set()
@@ -101,6 +112,11 @@ def taken(engine: Engine, topology: Topology, running: Plan | None) -> Sequence[
 
 def up(topology: Topology, choice: str = "auto", say: Progress = lambda _: None) -> Outcome:
     """Bring the lab up, or change the running one. Raises LabError; then a new lab has been removed again."""
+    if topology.machines:  # the one gate: they can be read and planned, and not yet be made
+        raise UsageError(
+            f"lab {topology.name} has `machines`, which `lab up` does not support yet",
+            "`lab up --dry-run` shows who would be where; without them it comes up on this computer",
+        )
     with locked(topology.name, say, "starting"):
         prepared = prepare(topology, choice)
         say(prepared.reason)
@@ -259,7 +275,7 @@ class Steps:
         """All steps; a line for each socket that could not be opened."""
         self.configure()
         self.files()
-        failed = self.listen()
+        failed = self.listen() + self.dns()
         self.run()
         failed += self.impair()
         failed += self.connect()
@@ -301,6 +317,23 @@ class Steps:
             for answer in answers
             for one in answer.value.get("failed", [])
         ]
+
+    def dns(self) -> list[str]:
+        """The DNS servers; a line for each socket that could not be opened, or that the engine has not."""
+        hosts = self.subjects("dns")
+        nothing: dict[str, Any] = {"addresses": [], "records": {}}
+        told = [(host.name, msgspec.to_builtins(host.dns) if host.dns else nothing) for host in hosts]
+        answers = ask_all(self.channel, [Request("dns", {"host": name, **spec}) for name, spec in told])
+        failed = []
+        for answer in answers:
+            name = answer.request.arguments["host"]
+            if isinstance(answer.error, DaemonError) and not isinstance(answer.error, DaemonGone):
+                failed.append(f"{name}: cannot be a DNS server: {answer.error.message}")
+            else:
+                raise_first([answer])
+            said = answer.value.get("failed", []) if answer.error is None else []
+            failed += [f"{name}: cannot answer on {_place(one)}: {one.get('errno')}" for one in said]
+        return failed
 
     def run(self) -> None:
         """The programs of `run:`; one whose command or files changed is stopped first."""

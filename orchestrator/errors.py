@@ -10,7 +10,10 @@
     │   ├── ImageNotFound          3     … because an image is neither there nor can be had
     │   └── SubnetInUse            3     … because a foreign network stands in the way
     ├── MachineError               3     a computer refused
-    │   ├── MachineUnreachable     3
+    │   ├── MachineUnreachable     3     … it does not answer, or the line to it is dead
+    │   ├── HostKeyUnknown         3     … nobody has said that it is the one that it says it is
+    │   ├── HostKeyChanged         3     … it is another one than it was before
+    │   ├── LoginRefused           3     … it does not let this user in
     │   └── CommandFailed          3
     ├── DaemonError                3     the daemon of a lab is gone, or speaks another version
     │   ├── DaemonGone             3     … its channel has ended
@@ -91,7 +94,19 @@ class MachineError(LabError):
 
 
 class MachineUnreachable(MachineError):
-    """A computer does not answer."""
+    """A computer does not answer, or the line to it is dead."""
+
+
+class HostKeyUnknown(MachineError):
+    """The key of a computer is not among the known ones: it is not trusted on first use."""
+
+
+class HostKeyChanged(MachineError):
+    """The key of a computer is another one than the known one."""
+
+
+class LoginRefused(MachineError):
+    """A computer does not let this user in by the keys or the password that there are."""
 
 
 class CommandFailed(MachineError):

@@ -108,10 +108,13 @@ class LeasedLab:
     def leave(self) -> None:
         """This process needs it no longer; the last one removes it. Raises what that raises."""
         lease, self._lease = self._lease, None
-        if lease is not None:
-            with lease.ending() as last:
-                if last:
-                    self._down()
+        if lease is None:
+            return
+        if not self._one_for_all:  # nobody else has it: it goes even where the folder of leases has gone
+            self._down()
+        with lease.ending() as last:
+            if last and self._one_for_all:
+                self._down()
 
     def _down(self) -> None:
         remove(self._name, self._engine, self._tell)

@@ -1,7 +1,9 @@
 """Engines for tests: one suite for all of them, and a reason where one is passed over.
 
-`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all three. An engine that does
+`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all of them. An engine that does
 not work here is skipped with what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail.
+`docker-ssh` is docker on a machine over SSH: the modules of ON_MACHINES are run there, too, after
+`make machines`.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import lru_cache
 
 import pytest
@@ -17,9 +19,12 @@ import pytest
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Probe
 from orchestrator.errors import LabError
+from tests.support import machines
 from tests.support.rig import Rig, running
 
 ENGINES = ("fake", "namespaces", "docker")
+# Modules of the contract suite that an Engine elsewhere could make fail
+ON_MACHINES = ("test_engine", "test_hosts", "test_calls", "test_snapshot", "test_scenarios")
 LabFactory = Callable[[str], Rig]
 
 
@@ -51,27 +56,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each engine that its marker names."""
     if "engine" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("engine")
-        metafunc.parametrize("engine", marker.args if marker else ENGINES, indirect=True, scope="module")
+        names = list(marker.args if marker else ENGINES)
+        module = metafunc.module.__name__.rpartition(".")[2]
+        if "docker" in names and module in ON_MACHINES:
+            names.append(machines.NAME)
+        metafunc.parametrize("engine", names, indirect=True, scope="module")
 
 
 @lru_cache
 def probe(name: str) -> Probe:
     """Whether an engine works here, asked once."""
     try:
-        return registry.engine(name).probe()
+        return (machines.DockerOverSsh() if name == machines.NAME else registry.engine(name)).probe()
     except (LabError, ImportError) as error:
         return Probe(engine=name, works=False, reason=str(error))
 
 
 @pytest.fixture(scope="module")
-def engine(request: pytest.FixtureRequest) -> Engine:
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine that works here."""
     name = str(request.param)
     found = probe(name)
     if not found.works:
         required = os.environ.get("LAB_REQUIRE_ENGINES", "").replace(",", " ").split()
         (pytest.fail if name in required else pytest.skip)(f"{name}: {found.reason} {found.cure}")
-    return registry.engine(name)
+    with machines.instead_of_docker() if name == machines.NAME else nullcontext():
+        yield registry.engine("docker" if name == machines.NAME else name)
 
 
 @pytest.fixture

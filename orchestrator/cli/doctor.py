@@ -13,13 +13,17 @@ from orchestrator.cli.status import print_json
 from orchestrator.errors import LabError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.engines.base import Check, Found, Probe
+    from orchestrator.model.machine_checks import MachineReport
 
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout")
 def command(as_json: bool) -> int:
-    """What works on this computer and what does not, tried by doing it, with every cure.
+    """What works on this computer and what does not, tried by doing it, with every cure; and on the machines
+    that ./lab.yaml names.
 
     Exit 0 where at least one engine works, else 3.
     """
@@ -33,10 +37,12 @@ def command(as_json: bool) -> int:
             progress(f"trying the engine {name}")
             probes.append(probe(name))
         found, errors = all_found()
+    reports = machines_here()
     if as_json:
-        print_json(document(probes, found))
+        print_json(document(probes, found, reports))
     else:
         show(probes, found, errors)
+        show_machines(reports)
     return 0 if any(one.works for one in probes) else 3
 
 
@@ -85,6 +91,28 @@ def show(probes: list[Probe], found: list[Found], errors: list[LabError]) -> Non
     show_labs(found, errors)
 
 
+def machines_here() -> list[MachineReport]:
+    """Of the machines that the lab file of the current folder names, if there is one and it can be read."""
+    from orchestrator.cli import machines
+    from orchestrator.cli.naming import DEFAULT_FILE
+
+    try:
+        named = machines.in_file(DEFAULT_FILE)
+    except (LabError, OSError):
+        return []
+    return machines.look(named) if named else []
+
+
+def show_machines(reports: Sequence[MachineReport]) -> None:
+    """As `lab machines` does."""
+    from orchestrator.report.machines import lines
+
+    if reports:
+        write("")
+        for line in lines(reports):
+            write(f"   {line}".rstrip())
+
+
 def show_check(check: Check) -> None:
     """One thing that was tried."""
     write(f"     {mark(check.ok)} {check.what}" + (f": {check.detail}" if check.detail else ""))
@@ -121,13 +149,16 @@ def write_cure(cure: str) -> None:
         write(f"        -> {line}")
 
 
-def document(probes: list[Probe], found: list[Found]) -> dict[str, object]:
+def document(probes: list[Probe], found: list[Found], reports: Sequence[MachineReport]) -> dict[str, object]:
     """`--json`."""
     import msgspec
+
+    from orchestrator.cli import machines
 
     return {
         "versions": versions(),
         "engines": msgspec.to_builtins(probes),
         "auto": auto_choice(probes),
         "labs": msgspec.to_builtins(found),
+        **({"machines": machines.document(reports)["machines"]} if reports else {}),
     }

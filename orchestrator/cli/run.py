@@ -84,7 +84,12 @@ def jobs_of(_context: click.Context, _option: click.Parameter, value: str | None
 @click.option("-q", "--quiet", is_flag=True, help="Only what did not pass, and the verdicts")
 @click.option("--list", "only_list", is_flag=True, help="Only name the scenarios")
 @click.option("--down", is_flag=True, help="Remove the lab afterwards")
-@click.option("-y", "--yes", is_flag=True, help="Confirm that the file opens the internet to its hosts")
+@click.option(
+    "-y",
+    "--yes",
+    is_flag=True,
+    help="Confirm that the file opens the internet to its hosts, or makes them on other computers",
+)
 def command(
     names: tuple[str, ...],
     path: str | None,
@@ -103,7 +108,7 @@ def command(
     begin together. The `within` of an expectation counts from when it is begun, not from when it was shown;
     but a step that was left running (`&`) has its `timeout` also while a key is waited for.
     """
-    from orchestrator.cli.up import confirm_internet, read
+    from orchestrator.cli.up import confirm, read
     from orchestrator.runs import choose
 
     if chosen["html_path"]:
@@ -120,7 +125,7 @@ def command(
         for one in scenarios:
             click.echo(f"{one.label}{f': {one.title}' if one.title else ''}")
         return 0
-    confirm_internet(topology, bool(chosen["yes"]))
+    confirm(topology, bool(chosen["yes"]))
     run = _Run(topology, engine or "auto", chosen)
     return run.perform(scenarios) if chosen["jobs"] == 1 else run.perform_side_by_side(scenarios)
 

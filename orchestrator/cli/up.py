@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +26,12 @@ if TYPE_CHECKING:
     help="Another name than the file's, for a second lab",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and what would be done; change nothing")
-@click.option("-y", "--yes", is_flag=True, help="Confirm that the file opens the internet to its hosts")
+@click.option(
+    "-y",
+    "--yes",
+    is_flag=True,
+    help="Confirm that the file opens the internet to its hosts, or makes them on other computers",
+)
 def command(path: str | None, engine: str | None, name: str | None, dry_run: bool, yes: bool) -> int:
     """Bring a lab up, or change a running one to what its file says.
 
@@ -36,7 +40,7 @@ def command(path: str | None, engine: str | None, name: str | None, dry_run: boo
     topology = read(path or DEFAULT_FILE, name)
     if dry_run:
         return show_plan(topology, engine or "auto")
-    confirm_internet(topology, yes)
+    confirm(topology, yes)
     return bring_up(topology, engine or "auto")
 
 
@@ -61,9 +65,14 @@ def checked_name(name: str) -> str:
 
 def show_plan(topology: Topology, engine: str) -> int:
     """`--dry-run`."""
-    from orchestrator.bringup import prepare
+    from orchestrator.bringup import plan_alone, prepare
     from orchestrator.plan import describe
 
+    if topology.machines:
+        plan, steps = plan_alone(topology, engine)
+        say("the machines were not looked at: each is taken for as large as the others")
+        click.echo(describe(plan, steps), nl=False)
+        return 0
     prepared = prepare(topology, engine)
     if prepared.running is not None:
         prepared.running.close()
@@ -72,34 +81,20 @@ def show_plan(topology: Topology, engine: str) -> int:
     return 0
 
 
-def confirm_internet(topology: Topology, yes: bool) -> None:
-    """`internet: true` is confirmed once per file and content; a stranger's file opens nothing unasked."""
-    from orchestrator.owner import confirm, was_confirmed
+def confirm(topology: Topology, yes: bool) -> None:
+    """What a file may not do unasked is confirmed once per file and content."""
+    from orchestrator import consent
 
-    opened = [network.name for network in topology.networks if network.internet]
-    if not opened or was_confirmed(topology.path, topology.digest):
+    what = consent.missing(topology)
+    if not what:
         return
-    what = f"{topology.path} lets hosts on {', '.join(opened)} reach the internet (internet: true)"
-    if behind := networks_behind(topology, opened):
-        what += f", and by a router with nat also those on {', '.join(behind)}"
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(what, "--yes confirms it, once for this file as it is")
         say(what)
         if not click.confirm("Bring it up", err=True):
             raise UsageError("not confirmed; nothing was started")
-    confirm(topology.path, topology.digest)
-
-
-def networks_behind(topology: Topology, opened: Sequence[str]) -> list[str]:
-    """The networks from which a router that masquerades to one of the opened ones is reached."""
-    from orchestrator.model.reach import Door, Reach
-
-    routers = topology.routers
-    reach = Reach(Door(r.name, tuple(one.network for one in r.attachments), r.nat) for r in routers)
-    exits = {router.name for router in routers if router.nat in opened}
-    names = [network.name for network in topology.networks if network.name not in opened]
-    return [name for name in names if reach.way_out(name, exits)]
+    consent.give(topology)
 
 
 def bring_up(topology: Topology, engine: str) -> int:

@@ -19,7 +19,8 @@ def command(path: str | None) -> int:
     from orchestrator.read import read_file
 
     topology = read_file(path or DEFAULT_FILE)
-    engine = "namespaces" if topology.engine == "auto" else topology.engine
+    auto = "docker" if topology.machines else "namespaces"
+    engine = auto if topology.engine == "auto" else topology.engine
     plan = make_plan(topology, LabKey(owner=owner(), name=topology.name), engine)
     size = f"{counted(plan.networks, 'network')}, {counted(plan.hosts, 'host')}"
     say(f"{path or DEFAULT_FILE}: lab {topology.name}: {size}; all right")

@@ -28,16 +28,18 @@ VERBS: dict[str, str] = {
     "capture": "Write the packets of hosts as a file for Wireshark, or to a pipe.",
     "link": "Slow a host's links down, make them lose packets, pull them out; or show what they are like.",
     "cut": "Let nothing pass between two hosts, for a while.",
+    "dns": "Have a DNS server of the lab answer late, wrongly or not at all; or show how it answers.",
     "heal": "Take back what was cut and what links were set to.",
     "validate": "Check a lab file; every mistake is reported at once.",
     "schema": "Print the JSON schema of lab.yaml, for editors.",
     "doctor": "What works on this computer, what does not, and every cure.",
     "gc": "Remove labs that were left behind by a command that was killed.",
+    "machines": "Whether a lab can be on these machines: all that is wrong, with every cure.",
     "images": "The images that hosts are made from.",
     "completion": "Print a script that completes `lab` in your shell.",
 }
 # Verbs of a later day: they are answered, and not offered.
-UNBUILT = ("explain", "diff", "machines")
+UNBUILT = ("explain", "diff")
 
 
 class Verbs(click.Group):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Literal
 
 from orchestrator import errors
@@ -14,6 +14,9 @@ from orchestrator.engines import docker_daemon as daemon
 from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.base import Check, Found, Probe, Progress
 from orchestrator.engines.docker_client import Docker
+from orchestrator.engines.docker_places import Place, place_of
+from orchestrator.machines.base import Machine
+from orchestrator.machines.local import LocalMachine
 from orchestrator.model.plan import Change, LabKey, Plan
 from orchestrator.wire import Channel
 
@@ -25,14 +28,17 @@ class DockerEngine:
 
     name = "docker"
 
-    def __init__(self) -> None:
-        self._connected: Docker | None = None
+    def __init__(self, machine: Machine | None = None) -> None:
+        """`machine`: where the Engine is, if not on this computer."""
+        self.machine = machine or LocalMachine()
 
-    @property
+    @cached_property
     def _docker(self) -> Docker:
-        if self._connected is None:
-            self._connected = Docker()
-        return self._connected
+        return Docker(self.machine)
+
+    @cached_property
+    def _place(self) -> Place:
+        return place_of(self.machine)
 
     def probe(self, thorough: bool = False) -> Probe:
         """See base.Engine."""
@@ -54,7 +60,7 @@ class DockerEngine:
         docker = self._docker
         containers = docker.labelled([f"{objects.OWNER}={owner}"])
         networks = docker.networks([f"{objects.OWNER}={owner}"])
-        names = {objects.key_of(one).name for one in (*containers, *networks)} | {*daemon.left_folders(owner)}
+        names = {objects.key_of(one).name for one in (*containers, *networks)} | {*self._place.left(owner)}
         return [self._found(LabKey(owner=owner, name=n), containers, networks) for n in sorted(names)]
 
     def _found(
@@ -82,13 +88,13 @@ class DockerEngine:
 
     def open(self, key: LabKey) -> Channel | None:
         """See base.Engine. By the socket first: that needs nothing of Docker."""
-        if channel := daemon.open_socket(daemon.runtime_folder(key)):
+        if channel := self._place.open(self._place.folder(key)):
             return channel
         for container in self._docker.labelled(objects.of_lab(key, "daemon")):
             if container.get("State") != "running":
                 continue
             folder = objects.labels_of(container).get(objects.SOCKET)
-            if folder and self._docker.is_here and (channel := daemon.open_socket(Path(folder))):
+            if folder and (channel := self._place.open(folder)):
                 return channel
             return daemon.open_bridge(self._docker, container["Id"])
         return None
@@ -119,7 +125,7 @@ class DockerEngine:
         for name in wanted:
             if name not in images.RECIPES:
                 raise errors.UsageError(
-                    f"there is no image {name} of ours", f"there are {', '.join(images.all_names())}"
+                    f"there is no image {name} of ours", f"there are {', '.join(images.RECIPES)}"
                 )
         images.ensure(self._docker, wanted, progress)
         return images.in_order(wanted)

@@ -18,6 +18,7 @@ from orchestrator.engines import docker_networks as networks
 from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.base import Progress, counted
 from orchestrator.engines.docker_client import THREADS, Docker, each
+from orchestrator.engines.docker_places import place_of
 from orchestrator.engines.docker_remove import remove_container, remove_network
 from orchestrator.model.plan import Change, LabKey, Plan, PlannedHost
 from orchestrator.wire import Channel, Message
@@ -72,7 +73,12 @@ class Apply:
     def _prepare_images(self, new: Sequence[PlannedHost], with_daemon: bool) -> None:
         wanted = dict.fromkeys(hosts.image_of(host) for host in new)
         own = [name for name in wanted if name in images.RECIPES]
-        images.ensure(self._docker, [*own, *([images.DAEMON] if with_daemon else [])], self._say)
+        own += [images.DAEMON] if with_daemon else []
+        if not self._docker.machine.is_local:
+            from orchestrator.engines.docker_transfer import bring
+
+            bring(self._docker, [*wanted, *own], self._say)
+        images.ensure(self._docker, own, self._say)
         for name in wanted:
             self._images.fetch(name)
 
@@ -96,8 +102,12 @@ class Apply:
         return channel
 
     def _start_daemon(self) -> Future[Channel]:
-        shared = daemon.shared_folder(self._docker, self._plan.key)
-        return self._pool.submit(daemon.start, self._docker, self._plan.key, shared)
+        """The folder of its socket is there before anything is asked of the Engine: a command that is killed
+        right then leaves something that can be found.
+        """
+        place = place_of(self._docker.machine)
+        shared = place.make(self._docker, self._plan.key)
+        return self._pool.submit(daemon.start, self._docker, self._plan.key, place, shared)
 
     def _make_networks(self) -> list[str]:
         """Those that are to be made; the bridges of all closed ones, made now or there before."""

@@ -7,7 +7,6 @@ has a race in its pool of unix sockets, hence one each.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,10 +14,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
 from orchestrator import errors
+from orchestrator.machines.base import Machine
+from orchestrator.machines.local import LocalMachine
 
 T = TypeVar("T")
 Filters = Mapping[str, Any]
 THREADS = 8  # starts under way at once: more gain nothing, the Engine itself is busy
+_ASKED = threading.local()  # `machine`: whose Engine this thread has asked last
 _SECONDS = 120  # an Engine that does not answer for so long hangs
 _CURES = {
     "PermissionError": "let your user talk to it: `sudo usermod -aG docker $USER`, then log in again",
@@ -28,11 +30,12 @@ _CURES = {
 
 
 class Docker:
-    """One Docker Engine. Raises EngineUnavailable where none answers."""
+    """One Docker Engine, of this computer or another machine. Raises EngineUnavailable where none answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, machine: Machine | None = None) -> None:
+        self.machine = machine or LocalMachine()
         self._local = threading.local()
-        self._url = address()
+        self._url = self.machine.docker_url()
         self._version: dict[str, Any] = self._ask_version()
 
     def _ask_version(self) -> dict[str, Any]:
@@ -43,12 +46,14 @@ class Docker:
             version: dict[str, Any] = client.version(api_version=False)
             client.close()
         except Exception as error:  # docker, requests, urllib3 and OSError, nested in one another
+            self.machine.check()
             raise unavailable(error) from error
         return version
 
     @property
     def api(self) -> Any:
         """This thread's docker.APIClient (its type hints have gaps, so none are taken)."""
+        _ASKED.machine = self.machine
         client = getattr(self._local, "client", None)
         if client is None:
             import docker
@@ -84,7 +89,8 @@ class Docker:
     @property
     def is_here(self) -> bool:
         """Whether the Engine seems to share this computer's files: a unix socket of Linux."""
-        return sys.platform == "linux" and (self._url or "").startswith(("unix://", "http+unix://"))
+        here = self.machine.is_local and sys.platform == "linux"
+        return here and (self._url or "").startswith(("unix://", "http+unix://"))
 
     def labelled(self, labels: Iterable[str]) -> list[dict[str, Any]]:
         """All containers, stopped ones too, with these labels ("key" or "key=value")."""
@@ -103,21 +109,6 @@ class Docker:
         """How many containers a network has."""
         with translated("a network cannot be looked at"):
             return len(self.api.inspect_network(network).get("Containers") or ())
-
-
-def address() -> str | None:
-    """Where the Engine is: DOCKER_HOST, else the current context of the docker command, else its usual
-    socket.
-    """
-    if os.environ.get("DOCKER_HOST"):
-        return os.environ["DOCKER_HOST"]
-    with contextlib.suppress(Exception):  # a broken ~/.docker is the docker command's to complain about
-        from docker.context import ContextAPI
-
-        context = ContextAPI.get_current_context()
-        if context is not None and context.Host and not str(context.Host).startswith("http+"):
-            return str(context.Host)
-    return None if sys.platform == "win32" else "unix:///var/run/docker.sock"
 
 
 def _tls(url: str | None) -> dict[str, Any]:
@@ -149,15 +140,20 @@ def translated(about: str) -> Iterator[None]:
     import docker.errors
     import requests
 
+    _ASKED.machine = None
     try:
         yield
+        if asked := _ASKED.machine:
+            asked.check()  # an answer in pieces ends with the line as if it was complete
     except docker.errors.ImageNotFound as error:
         raise errors.ImageNotFound(
             f"{about}: {_said(error)}", "`docker pull` it, or correct its name"
         ) from error
     except docker.errors.APIError as error:
         raise errors.EngineError(f"{about}: {_said(error)}") from error
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+        if asked := _ASKED.machine:
+            asked.check()  # a dead line is the machine's, not its Engine's
         raise errors.EngineError(f"{about}: the Docker Engine does not answer: {error}") from error
 
 

@@ -11,30 +11,32 @@ import importlib.machinery
 import importlib.util
 import io
 import marshal
-import os
 import socket
-import stat
 import struct
 import sys
-import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import errors
 from orchestrator.engines import docker_images as images
 from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.docker_client import Docker, is_gone, translated
+from orchestrator.machines import folders
 from orchestrator.model.plan import LabKey
 from orchestrator.wire import Channel, Stream
+
+if TYPE_CHECKING:
+    from orchestrator.engines.docker_places import Place
 
 READY_SECONDS = 30.0
 _UNSHARED_SECONDS = 1.5  # with no socket by then, the folder may not be shared, and the bridge is tried too
 _HELLO_SECONDS = 10.0
 _SEEN_SECONDS = 2.0  # until Docker has noticed the end of a container's process
 _PLACE = "/run/lab"
-_SOCKET = "daemon.sock"
+_KIND = "docker"  # of folders for sockets
+SOCKET = "daemon.sock"
 _PATH_LIMIT = 107  # sun_path, unix(7)
 # docs/security.md says what each is for; from AUDIT_WRITE on it is Docker's default set, which agents get
 # back
@@ -90,55 +92,19 @@ def runtime_folder(key: LabKey) -> Path | None:
     if sys.platform != "linux":
         return None
     name = f"{objects.prefix(key)}"
-    for base in _runtime_bases():
-        if len(str(base / name / _SOCKET)) < _PATH_LIMIT:
+    for base in folders.bases(_KIND):
+        if len(str(base / name / SOCKET)) < _PATH_LIMIT:
             return base / name
     return None
 
 
-def _runtime_bases() -> list[Path]:
-    bases = [Path(tempfile.gettempdir(), f"lab-{os.geteuid()}", "docker")]
-    if given := os.environ.get("XDG_RUNTIME_DIR"):
-        folder = Path(given)
-        if folder.is_absolute() and _is_private(folder):
-            bases.insert(0, folder / "lab" / "docker")
-    return bases
-
-
-def _is_private(folder: Path) -> bool:
-    """A real folder of this user's that no one else can write to."""
-    try:
-        found = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
-
-
-def _make_private(folder: Path) -> bool:
-    """Make the folder and the two above it, mode 0700; False where one of them is someone else's or cannot
-    be.
-    """
-    for part in (folder.parent.parent, folder.parent, folder):
-        try:
-            part.mkdir(mode=0o700, exist_ok=True)
-        except OSError:
-            return False
-        if not _is_private(part):
-            return False
-    return True
-
-
 def remove_folder(folder: Path | None) -> None:
     """Remove the socket and its folder, and those above when they are empty. Only what is this user's."""
-    if folder is None or sys.platform != "linux" or not _is_private(folder):
+    if folder is None or sys.platform != "linux" or not folders.is_private(folder):
         return
-    for name in (_SOCKET, f"{_SOCKET}.new"):
+    for name in (SOCKET, f"{SOCKET}.new"):
         (folder / name).unlink(missing_ok=True)
-    for part in (folder, folder.parent, folder.parent.parent):
-        try:
-            part.rmdir()
-        except OSError:
-            return
+    folders.remove_empty(folder)
 
 
 def left_folders(owner: str) -> list[str]:
@@ -146,19 +112,21 @@ def left_folders(owner: str) -> list[str]:
     found: set[str] = set()
     if sys.platform == "linux":
         start = objects.prefix(LabKey(owner=owner, name=""))
-        for base in _runtime_bases():
-            if _is_private(base):
+        for base in folders.bases(_KIND):
+            if folders.is_private(base):
                 found |= {p.name.removeprefix(start) for p in base.iterdir() if p.name.startswith(start)}
     return sorted(found)
 
 
-def start(docker: Docker, key: LabKey, shared: Path | None) -> Channel:
-    """Create and start the daemon's container, and wait until it answers. `shared`: see `shared_folder`."""
+def start(docker: Docker, key: LabKey, place: Place, shared: str | None) -> Channel:
+    """Create and start the daemon's container, and wait until it answers. `shared`: the folder of `place`
+    that was made for its socket.
+    """
     with translated("the lab's daemon cannot be started"):
         container = _create(docker, key, shared)
         docker.api.put_archive(container, "/", images.pack({"lab.pyz": archive()}))
         docker.api.start(container)
-    return _await(docker, key, container, shared)
+    return _await(docker, key, container, place, shared)
 
 
 def shared_folder(docker: Docker, key: LabKey) -> Path | None:
@@ -166,21 +134,21 @@ def shared_folder(docker: Docker, key: LabKey) -> Path | None:
     Engine: a command killed right then leaves something that can be found.
     """
     folder = runtime_folder(key) if docker.is_here else None
-    if folder is None or not _make_private(folder):
+    if folder is None or not folders.make_private(folder):
         return None
-    (folder / _SOCKET).unlink(missing_ok=True)
+    (folder / SOCKET).unlink(missing_ok=True)
     return folder
 
 
-def _create(docker: Docker, key: LabKey, shared: Path | None) -> str:
+def _create(docker: Docker, key: LabKey, shared: str | None) -> str:
     settings = _settings(docker, key, shared)
     made = docker.api.create_container_from_config(settings, objects.daemon_name(key))
     return str(made["Id"])
 
 
-def _settings(docker: Docker, key: LabKey, shared: Path | None) -> dict[str, Any]:
-    uid, gid = (os.geteuid(), os.getegid()) if sys.platform != "win32" else (0, 0)
-    labels = objects.labels(key, "daemon", key.name, None) | {objects.SOCKET: str(shared or "")}
+def _settings(docker: Docker, key: LabKey, shared: str | None) -> dict[str, Any]:
+    uid, gid, _ = docker.machine.facts()
+    labels = objects.labels(key, "daemon", key.name, None) | {objects.SOCKET: shared or ""}
     return {
         "Image": images.DAEMON,
         "Cmd": ["python3", "-s", "-B", "/lab.pyz", "docker", key.owner, key.name, str(uid), str(gid)],
@@ -202,21 +170,21 @@ def _settings(docker: Docker, key: LabKey, shared: Path | None) -> dict[str, Any
     }
 
 
-def _mounts(shared: Path | None) -> list[dict[str, Any]]:
+def _mounts(shared: str | None) -> list[dict[str, Any]]:
     """The cgroups, for agents to join their host's; and the socket's folder."""
     mounts: list[dict[str, Any]] = [{"Type": "bind", "Source": "/sys/fs/cgroup", "Target": "/sys/fs/cgroup"}]
     if shared is not None:
-        mounts.append({"Type": "bind", "Source": str(shared), "Target": _PLACE})
+        mounts.append({"Type": "bind", "Source": shared, "Target": _PLACE})
     else:
         mounts.append({"Type": "tmpfs", "Target": _PLACE, "TmpfsOptions": {"Mode": 0o700}})
     return mounts
 
 
-def _await(docker: Docker, key: LabKey, container: str, shared: Path | None) -> Channel:
+def _await(docker: Docker, key: LabKey, container: str, place: Place, shared: str | None) -> Channel:
     """A channel as soon as the daemon listens. Raises DaemonError with what it said when it ended."""
     began = time.monotonic()
     while time.monotonic() - began < READY_SECONDS:
-        if shared is not None and (channel := open_socket(shared)):
+        if channel := place.open(shared):
             return channel
         if shared is None or time.monotonic() - began > _UNSHARED_SECONDS:
             _refuse_ended(docker, container)
@@ -236,15 +204,20 @@ def _refuse_ended(docker: Docker, container: str) -> None:
 
 def open_socket(folder: Path | None) -> Channel | None:
     """A channel by the shared socket, if someone listens on it; the folder must be this user's alone."""
-    if folder is None or not _is_private(folder):
+    if folder is None or not folders.is_private(folder):
         return None
     sock = socket.socket(socket.AF_UNIX)
     try:
-        sock.connect(str(folder / _SOCKET))
+        sock.connect(str(folder / SOCKET))
     except OSError:
         sock.close()
         return None
-    return Channel(sock)
+    return channel(sock)
+
+
+def channel(stream: Stream) -> Channel:
+    """The client's side of a connection."""
+    return Channel(stream)
 
 
 def open_bridge(docker: Docker, container: str, seconds: float = _HELLO_SECONDS) -> Channel | None:
@@ -254,21 +227,21 @@ def open_bridge(docker: Docker, container: str, seconds: float = _HELLO_SECONDS)
     try:
         with translated("the lab's daemon cannot be reached"):
             made = docker.api.exec_create(container, ["python3", "/lab.pyz", "bridge"], stdin=True)
-            channel = Channel(Bridge(docker.api.exec_start(made["Id"], socket=True)))
+            opened = channel(Bridge(docker.api.exec_start(made["Id"], socket=True)))
     except errors.EngineError as error:
         if is_gone(error) or not _runs(docker, container):
             return None
         raise
     try:
-        channel.hello(seconds)
+        opened.hello(seconds)
     except errors.DaemonError as error:
-        channel.close()
+        opened.close()
         if isinstance(error, errors.DaemonGone) or not _runs(docker, container):
             return None
         if isinstance(error, errors.ProtocolError) and _has_ended(docker, made["Id"]):
             return None
         raise
-    return channel
+    return opened
 
 
 def _runs(docker: Docker, container: str) -> bool:

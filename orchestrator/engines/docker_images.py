@@ -25,7 +25,7 @@ from orchestrator.engines.docker_client import Docker, translated
 
 SUITE = "bookworm"
 BASE, OWN_BASE = "debian:bookworm-slim", "lab/base"
-HOST, NGINX, DAEMON = "lab/host", "lab/nginx", "lab/daemon"
+HOST, NGINX, DAEMON, MACHINE = "lab/host", "lab/nginx", "lab/daemon", "lab/machine"
 CONTENT_LABEL = "io.lab.content"
 KIND_LABEL = "io.lab.kind"
 _DROPPED = ("doc", "man", "locale", "info")  # folders of /usr/share that the -slim images do not have either
@@ -48,6 +48,7 @@ RECIPES = {
         Recipe(HOST, "host", made=("pause",)),
         Recipe(NGINX, "nginx", on=HOST),
         Recipe(DAEMON, "daemon", made=("pyroute2",)),
+        Recipe(MACHINE, "machine"),
     )
 }
 
@@ -80,8 +81,8 @@ def ensure(docker: Docker, names: Iterable[str], progress: Progress) -> None:
 
 
 def all_names() -> tuple[str, ...]:
-    """The images that `lab images build` builds."""
-    return tuple(RECIPES)
+    """The images that `lab images build` builds when none is named: what hosts and daemons are made from."""
+    return tuple(name for name in RECIPES if name != MACHINE)
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -7,7 +7,6 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from orchestrator import errors
@@ -122,12 +121,11 @@ def _route_in_the_way(docker: Docker, wanted: Subnet) -> Subnet | None:
 
 
 def _routes(docker: Docker) -> Iterator[ipaddress.IPv4Network]:
-    """The computer's IPv4 routes but the default one, where the Engine is on this computer (proc(5),
-    net/route).
-    """
-    if not docker.is_here:
+    """IPv4 routes of the Engine's computer but the default one, if they can be known (proc(5), net/route)."""
+    if not docker.is_here and docker.machine.is_local:
         return
-    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+    told = docker.machine.run(["cat", "/proc/net/route"]).out.decode(errors="replace")
+    for line in told.splitlines()[1:]:
         _, destination, _, _, _, _, _, mask, *_ = line.split()
         network, bits = (socket.inet_ntoa(struct.pack("=I", int(text, 16))) for text in (destination, mask))
         if bits != "0.0.0.0":

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from orchestrator import errors
-from orchestrator.engines import docker_daemon as daemon
 from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.base import Progress, counted
 from orchestrator.engines.docker_client import Docker, each, is_gone, translated
+from orchestrator.engines.docker_places import place_of
 from orchestrator.model.plan import LabKey
 
 _SETTLED = 0.3  # seconds: what a killed client had asked for may still appear for a moment
@@ -24,9 +23,10 @@ def remove_lab(docker: Docker, key: LabKey, progress: Progress, complete: bool) 
 
     `complete`: its `up` was; else what the killed command had asked for may still be under way in the Engine.
     """
-    folders = {daemon.runtime_folder(key)}
+    place = place_of(docker.machine)
+    folders = {place.folder(key)}
     patience = _ROUNDS if complete else _ROUNDS_OF_INCOMPLETE
-    unsettled = not complete and any(folder is not None and folder.exists() for folder in folders)
+    unsettled = not complete and any(place.is_there(folder) for folder in folders)
     failures, rounds = list[Exception](), 0
     while rounds < patience:
         containers, networks = _left(docker, key)
@@ -43,7 +43,7 @@ def remove_lab(docker: Docker, key: LabKey, progress: Progress, complete: bool) 
             time.sleep(_SETTLED)
         rounds += 1
     for folder in folders:
-        daemon.remove_folder(folder)
+        place.remove(folder)
     if failures:
         raise failures[0] if len(failures) == 1 else ExceptionGroup(f"lab {key.name}", failures)
 
@@ -53,10 +53,10 @@ def _left(docker: Docker, key: LabKey) -> tuple[list[dict[str, Any]], list[dict[
     return docker.labelled(filters), docker.networks(filters)
 
 
-def _folders(docker: Docker, containers: Iterable[Mapping[str, Any]]) -> set[Path | None]:
+def _folders(docker: Docker, containers: Iterable[Mapping[str, Any]]) -> set[str | None]:
     """Where the daemon's socket was put: XDG_RUNTIME_DIR may have been another one then."""
     told = (objects.labels_of(one).get(objects.SOCKET) for one in containers)
-    return {Path(folder) for folder in told if folder and docker.is_here}
+    return {folder for folder in told if folder and (docker.is_here or not docker.machine.is_local)}
 
 
 def _remove(

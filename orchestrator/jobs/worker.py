@@ -161,7 +161,7 @@ class _Worker:
     def _leave(self) -> None:
         try:
             self._copy.leave()
-        except (LabError, ExceptionGroup) as error:
+        except (LabError, OSError, ExceptionGroup) as error:
             with contextlib.suppress(OSError):
                 self._say(Said(line=f"a copy of the lab could not be removed: {error}"))
 

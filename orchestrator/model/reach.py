@@ -43,6 +43,10 @@ class Reach:
         self._parts = domains(self._at, (door.networks for door in doors))
         self._one_way = {self._parts[door.nat] for door in doors if door.nat in self._parts}
 
+    def doors(self, network: str) -> list[Door]:
+        """The routers that take on what is sent from that network."""
+        return [door for door in self._at.get(network, ()) if door.lets_in(network)]
+
     def hops(self, start: str) -> Mapping[str, Hop]:
         """Every other network that is reached from `start`; computed once."""
         if start not in self._known:
@@ -53,11 +57,14 @@ class Reach:
         """How the nearest of these routers is reached from `start`: how far it is, and by which router
         first. One is not reached from the network that it masquerades to.
         """
+        if not exits:
+            return None
         seen, waiting = {start}, deque([(start, Hop(0, ""))])
         while waiting:
             network, so_far = waiting.popleft()
-            doors = [door for door in self._at.get(network, ()) if door.lets_in(network)]
-            hops = [(door, Hop(so_far.distance + 1, so_far.router or door.name)) for door in doors]
+            hops = [
+                (door, Hop(so_far.distance + 1, so_far.router or door.name)) for door in self.doors(network)
+            ]
             for door, hop in hops:
                 if door.name in exits:
                     return hop

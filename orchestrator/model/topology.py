@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from orchestrator.model.impairments import Impaired
+from orchestrator.model.machines import Fabric, Machine, Placing
 from orchestrator.model.steps import Scenario
 
 Role = Literal["client", "server"]
@@ -23,6 +24,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     subnet: str | None = None  # "10.20.1.0/24"; None: choose a free one
     subnet6: str | None = None  # "fd20:2::/64", "auto", or None: no IPv6
     internet: bool = False
+    fabric: Fabric | None = None  # what joins it across machines; None: the lab's
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +89,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     sysctls: dict[str, str] = {}  # {"net.ipv4.tcp_syncookies": "2"}
     logs: tuple[str, ...] = ()
+    dns: dict[str, tuple[str, ...]] | None = None  # {"shop.lab": ("web", "10.0.0.9")}; None: no DNS server
+    resolver: tuple[str, ...] = ()  # hosts or addresses that it asks for names
     resources: Resources = Resources()
 
 
@@ -100,6 +104,9 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[Host, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
     impaired: Impaired = Impaired()
+    machines: tuple[Machine, ...] = ()  # none: this computer
+    placing: Placing = Placing()
+    fabric: Fabric | None = None  # None: a swarm where the machines are one, else vxlan
     path: str = ""
     folder: str = ""
     digest: str = ""  # sha256 of the file's bytes, and of what it includes: what a confirmation is bound to

@@ -86,8 +86,12 @@ class Addresses:
         pools6 = {name: Pool(name, subnet) for name, (_, subnet) in subnets.items() if subnet}
         self._given(members, pools, pools6)
         self._running(members, pools, pools6, running)
+        gateways = {one.name: one.gateway for one in running.networks} if running else {}
+        given = {(network, address) for (_, network), address in self.four.items()}
         for name in own:
-            self.gateways[name] = _gateway(pools[name], name, running, self.four)
+            known = gateways.get(name)
+            taken = (name, known) in given
+            self.gateways[name] = _gateway(pools[name], None if taken else known)
         for member in members:
             for network in member.on:
                 key = (member.name, network)
@@ -137,10 +141,9 @@ class Addresses:
         found[(member, network)] = address
 
 
-def _gateway(pool: Pool, name: str, running: Plan | None, given: Mapping[Key, str]) -> str:
+def _gateway(pool: Pool, known: str | None) -> str:
     """The computer's own address: as it runs, else the highest free one, out of the way of the hosts'."""
-    known = next((one.gateway for one in running.networks if one.name == name), None) if running else None
-    if known and pool.holds(known) and all(v != known for (_, net), v in given.items() if net == name):
+    if known and pool.holds(known):
         pool.keep(known, "the computer")
         return known
     return pool.highest("the computer")

@@ -18,6 +18,7 @@ def describe(plan: Plan, changes: Sequence[Change]) -> str:
 
 def _lab(plan: Plan) -> Iterator[str]:
     yield f"lab {plan.key.name} of {plan.key.owner}, engine {plan.engine}"
+    yield from _machines(plan)
     yield "networks"
     width = max((len(one.name) for one in plan.networks), default=0)
     for network in plan.networks:
@@ -33,11 +34,34 @@ def _lab(plan: Plan) -> Iterator[str]:
 
 def _network(network: PlannedNetwork) -> str:
     subnets = [subnet for subnet in (network.subnet, network.subnet6) if subnet]
-    return ", ".join([*subnets, *(["internet"] if network.internet else [])])
+    said = ", ".join([*subnets, *(["internet"] if network.internet else [])])
+    return "; ".join([said, *_spanning(network)])
+
+
+def _machines(plan: Plan) -> Iterator[str]:
+    """Each machine, and how many hosts it has."""
+    if plan.machines:
+        yield "machines"
+    width = max((len(one.name) for one in plan.machines), default=0)
+    for machine in plan.machines:
+        at = f" at {machine.address}" if machine.address and machine.address not in machine.url else ""
+        number = len(plan.on(machine.name))
+        yield f"  {machine.name:{width}}  {machine.url}{at}; {number} host{'' if number == 1 else 's'}"
+
+
+def _spanning(network: PlannedNetwork) -> Iterator[str]:
+    """Where a network is, and what joins it where that is more than one machine."""
+    if network.machines:
+        yield "on " + ", ".join(network.machines)
+    if network.spans:
+        vni = f" {network.vni}" if network.vni is not None else ""
+        yield f"joined by {network.fabric}{vni}, MTU {network.mtu}"
 
 
 def _host(host: PlannedHost) -> Iterator[str]:
     """What there is to say of one host, part by part."""
+    if host.machine:
+        yield f"on {host.machine}"
     yield ", ".join(_interface(one) for one in host.interfaces)
     if host.routes:
         yield "routes " + ", ".join(f"{one.destination} via {one.via}" for one in host.routes)
@@ -51,6 +75,10 @@ def _host(host: PlannedHost) -> Iterator[str]:
         yield "files " + ", ".join(one.target for one in host.files)
     if host.run:
         yield "runs " + shlex.join(host.run)
+    if host.dns:
+        yield f"answers {len(host.dns.records)} names"
+    if host.resolver:
+        yield "asks " + ", ".join(host.resolver)
     if host.listen:
         yield "listens " + ", ".join(endpoint(one.address, one.port) for one in host.listen)
     if host.connect:

@@ -9,9 +9,9 @@ from orchestrator.model.impairments import Impaired
 from orchestrator.model.plan import Change, Plan, PlannedFile, PlannedHost, PlannedNetwork
 
 # What cannot be changed in a host that runs: it is made anew.
-_FIXED = ("kind", "interfaces", "image", "env", "sysctls", "resources")
+_FIXED = ("kind", "interfaces", "image", "env", "sysctls", "resources", "machine")
 WITH_IMAGES = ("docker",)  # engines whose hosts are of the file's image, and may have a program by it
-_FIXED_NETWORK = ("subnet", "subnet6", "internet", "gateway")
+_FIXED_NETWORK = ("subnet", "subnet6", "internet", "gateway", "fabric", "vni", "mtu")
 
 
 def changes(running: Plan | None, wanted: Plan) -> tuple[Change, ...]:
@@ -23,6 +23,7 @@ def changes(running: Plan | None, wanted: Plan) -> tuple[Change, ...]:
         *difference.configurations(),
         *difference.files(),
         *difference.listens(),
+        *difference.answering(),
         *difference.runs(),
         *difference.impairments(),
         *difference.connects(),
@@ -61,9 +62,11 @@ class _Difference:
 
     @staticmethod
     def _dropped(old: PlannedHost, new: PlannedHost) -> str:
-        """A copied file that is no longer wanted can only be got rid of with its host."""
+        """What is no longer wanted and can only be got rid of with its host: copied files, a resolver."""
         kept = {one.target for one in new.files}
         gone = [one.target for one in old.files if one.target not in kept]
+        if old.resolver and not new.resolver:
+            return "it no longer asks a resolver"  # what the engine wrote there before is not known
         return f"{gone[0]} is no longer copied" if gone else ""
 
     def removals(self) -> Iterator[Change]:
@@ -82,8 +85,22 @@ class _Difference:
         for name in self.new_networks:
             if name not in self.old_networks or name in self.remade_networks:
                 yield Change(action="make-network", subject=name, why=self.remade_networks.get(name, "new"))
+        yield from self._spanning()
         for name, why in self.made.items():
             yield Change(action="make-host", subject=name, why=why)
+
+    def _spanning(self) -> Iterator[Change]:
+        """Networks that stay as they are, and are on more machines or fewer."""
+        for name, network in self.new_networks.items():
+            old = self.old_networks.get(name)
+            if old is None or name in self.remade_networks or old.machines == network.machines:
+                continue
+            more = [one for one in network.machines if one not in old.machines]
+            less = [one for one in old.machines if one not in network.machines]
+            said = [f"also on {', '.join(more)}"] if more else []
+            said += [f"no longer on {', '.join(less)}"] if less else []
+            if said:
+                yield Change(action="span-network", subject=name, why="; ".join(said))
 
     def configurations(self) -> Iterator[Change]:
         """Routes, NAT and names; a name more or less concerns every host."""
@@ -91,7 +108,7 @@ class _Difference:
             if name in self.made:
                 yield Change(action="configure", subject=name, why=self.made[name])
                 continue
-            why = _differing(self.old[name], host, ("routes", "nat"))
+            why = _differing(self.old[name], host, ("routes", "nat", "resolver"))
             if why or self.named:
                 yield Change(action="configure", subject=name, why=why or "names differ")
 
@@ -104,6 +121,10 @@ class _Difference:
 
     def listens(self) -> Iterator[Change]:
         yield from self._told("listen", {})
+
+    def answering(self) -> Iterator[Change]:
+        """DNS servers."""
+        yield from self._told("dns", {})
 
     def runs(self) -> Iterator[Change]:
         """A program is started anew when its command or a file of its host changes."""
@@ -133,11 +154,13 @@ class _Difference:
         }
         yield from self._told("connect", lost)
 
-    def _told(self, what: Literal["listen", "run", "connect"], also: Mapping[str, str]) -> Iterator[Change]:
+    def _told(
+        self, what: Literal["listen", "dns", "run", "connect"], also: Mapping[str, str]
+    ) -> Iterator[Change]:
         """Hosts of which `what` differs from what runs, or that stand in `also`."""
         for name, host in self.new.items():
-            value = getattr(host, what)
-            before = () if name in self.made else getattr(self.old[name], what)
+            value = getattr(host, what) or ()
+            before = () if name in self.made else getattr(self.old[name], what) or ()
             if value == before and not (value and name in also):
                 continue
             why = self.made.get(name) or ("differs" if value != before else also[name])

@@ -8,24 +8,29 @@ from orchestrator.model.topology import Attachment, Host, Router, Topology
 
 
 class Member(NamedTuple):
-    """A host or a router under its final name; `host` is None for a router."""
+    """A host or a router under its final name; `host` is None for a router. `on`: its networks' names."""
 
     name: str
     attachments: tuple[Attachment, ...]
+    on: tuple[str, ...]
     host: Host | None = None
     router: Router | None = None
-
-    @property
-    def on(self) -> tuple[str, ...]:
-        """The names of its networks."""
-        return tuple(one.network for one in self.attachments)
 
 
 def expand(topology: Topology) -> tuple[Member, ...]:
     """Routers first, then hosts, each in file order."""
-    routers = [Member(one.name, one.attachments, router=one) for one in topology.routers]
-    hosts = [Member(name, one.attachments, host=one) for one in topology.hosts for name in names(one)]
+    routers = [Member(one.name, one.attachments, _on(one), router=one) for one in topology.routers]
+    hosts = [
+        Member(name, one.attachments, on, host=one)
+        for one in topology.hosts
+        for on in (_on(one),)
+        for name in names(one)
+    ]
     return (*routers, *hosts)
+
+
+def _on(one: Host | Router) -> tuple[str, ...]:
+    return tuple(attachment.network for attachment in one.attachments)
 
 
 def names(host: Host) -> tuple[str, ...]:

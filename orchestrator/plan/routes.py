@@ -45,19 +45,45 @@ class Family:
         return other
 
     def hops(self, on: Sequence[str]) -> dict[str, tuple[Hop, str]]:
-        """For each network beyond those: the nearest hop and from which network it is taken."""
+        """For each network beyond those: the nearest hop and from which network it is taken.
+
+        From a network whose routers lead only to others of `on`, nothing is nearer than from those. For a
+        router on 2,500 networks that is each of them, and each answer would be as long.
+        """
         best: dict[str, tuple[Hop, str]] = {}
+        beyond_own = self._leading_beyond(on)
         for start in on:
+            if not any(door.name in beyond_own for door in self.reach.doors(start)):
+                continue
             for beyond, hop in self.reach.hops(start).items():
                 known = best.get(beyond)
                 if beyond not in on and (known is None or hop.distance < known[0].distance):
                     best[beyond] = (hop, start)
         return best
 
+    def _leading_beyond(self, on: Sequence[str]) -> set[str]:
+        """The routers on these networks that are on others, too."""
+        own = set(on)
+        doors = {door.name: door for network in on for door in self.reach.doors(network)}
+        return {name for name, door in doors.items() if any(one not in own for one in door.networks)}
+
+    def _only_way(self, on: Sequence[str]) -> str | None:
+        """The next hop to all there is beyond, where one router alone leads on: as for nearly every host.
+        Then nobody needs to look where to."""
+        doors = [(door, start) for start in on for door in self.reach.doors(start)]
+        if len({door.name for door, _ in doors}) != 1 or not self._leading_beyond(on):
+            return None
+        door, start = doors[0]
+        return self.addresses[(door.name, start)]
+
     def routes(self, on: Sequence[str], default: bool) -> Iterator[Route]:
         """To each network beyond; with `default`, the commonest next hop (the first of equals) as that."""
         behind: dict[str, list[str]] = {}
-        best = self.hops([network for network in on if network in self.subnets])
+        on = [network for network in on if network in self.subnets]
+        if default and (only := self._only_way(on)):
+            yield Route(destination="default", via=only)
+            return
+        best = self.hops(on)
         for network, (hop, start) in sorted(best.items(), key=lambda item: self._order[item[0]]):
             behind.setdefault(self.addresses[(hop.router, start)], []).append(network)
         if default and behind:

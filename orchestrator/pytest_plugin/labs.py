@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import consent
 from orchestrator.engines import registry
 from orchestrator.errors import UsageError
 from orchestrator.lab import Lab
 from orchestrator.leased import AUTO, LeasedLab, base_name, own_subnets, sweep
 from orchestrator.model.topology import Topology
-from orchestrator.owner import was_confirmed
 from orchestrator.read import read_file
 
 
@@ -113,10 +113,7 @@ def of_session(item: pytest.Item) -> Labs:
 
 
 def _confirmed(topology: Topology) -> None:
-    """`internet: true` was said yes to by a person."""
-    opened = [network.name for network in topology.networks if network.internet]
-    if opened and not was_confirmed(topology.path, topology.digest):
-        raise UsageError(
-            f"{topology.path} lets hosts on {', '.join(opened)} reach the internet (internet: true)",
-            "`lab up --yes -f` with this file confirms it, once for the file as it is",
-        )
+    """What a file may not do unasked was said yes to by a person."""
+    what = consent.missing(topology)
+    if what:
+        raise UsageError(what, "`lab up --yes -f` with this file confirms it, once for the file as it is")

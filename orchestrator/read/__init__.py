@@ -41,6 +41,7 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
     from orchestrator.read.hosts import HostReader
     from orchestrator.read.impaired import read_impaired
     from orchestrator.read.included import LabFile, included
+    from orchestrator.read.machines import read_machines
     from orchestrator.read.nodes import START, Mapping, Scalar, compose
     from orchestrator.read.people import Written
     from orchestrator.read.scenarios import ScenarioReader
@@ -61,6 +62,7 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
     hosts = [reader.host(one) for one in draft.members.values() if not one.router]
     source = Source(text.decode("utf-8-sig"))
     impaired = read_impaired(kept, draft, source)
+    spread = read_machines(root, kept, draft)
     others, digest = included(kept, findings, path, folder, text)
     files = [LabFile("", kept, source, findings), *others]
     scenarios = ScenarioReader(Written(draft), folder).read(files)
@@ -74,6 +76,9 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
         hosts=tuple(host for host in hosts if host is not None),
         scenarios=scenarios,
         impaired=impaired,
+        machines=spread.machines,
+        placing=spread.placing,
+        fabric=spread.fabric,
         path=os.path.abspath(path),
         folder=os.path.realpath(folder),
         digest=digest,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from orchestrator.model.machines import FABRICS, Fabric
 from orchestrator.model.reach import Door, Reach, domains
 from orchestrator.model.topology import Attachment, Network, Router
 from orchestrator.read.findings import Findings, shown
@@ -89,6 +90,7 @@ class Draft:
             auto6=six is not None and six.text == "auto",
             broken=broken,
             internet=internet is not None and internet.text.lower() == "true",
+            fabric=fabric_of(record),
         )
 
     def _member(self, one: Joined) -> None:
@@ -248,6 +250,7 @@ class Draft:
                 subnet=str(net.subnet) if net.subnet else None,
                 subnet6="auto" if net.auto6 else str(net.subnet6) if net.subnet6 else None,
                 internet=net.internet,
+                fabric=net.fabric,
             )
             for net in self.nets.values()
         )
@@ -270,6 +273,12 @@ def text_of(record: Mapping, key: str) -> Scalar | None:
     """The scalar under a key of a record."""
     node = record.get(key)
     return node if isinstance(node, Scalar) else None
+
+
+def fabric_of(record: Mapping) -> Fabric | None:
+    """The `fabric` of a lab or a network."""
+    scalar = text_of(record, "fabric")
+    return next((one for one in FABRICS if scalar is not None and one == scalar.text), None)
 
 
 def _attached(node: Node) -> Iterator[tuple[Scalar, tuple[Scalar, ...]]]:

@@ -68,6 +68,8 @@ def _cure(node: Node, kind: Kind) -> str:
     lists = [kind] if isinstance(kind, ListOf) else []
     if isinstance(kind, Either):
         lists = [option for option in kind.options if isinstance(option, ListOf)]
+    if lists and lists[0].hint:
+        return lists[0].hint
     if isinstance(node, Scalar) and not node.nothing and lists and _option(node, lists[0].item):
         return f"did you mean `[{node.text}]`?" if node.text.isprintable() else ""
     return f"write it as `{kind.example}`" if kind.example else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple, Protocol
 
@@ -11,6 +12,10 @@ from orchestrator.errors import TopologyError
 MOST_SHOWN = 500  # diagnostics; a file of noise must not print for minutes
 MOST_COMPARED = 10_000  # words looked at for "did you mean": about 0.1 s of difflib
 LONGEST_SHOWN = 60  # characters of what the user wrote
+# ssh://student:PASSWORD@10.0.0.11:22, with and without what can be left out
+_PASSWORD = re.compile(
+    r"((?:[A-Za-z+]*://)?[^\s/:@]*:(?!//)).*(@(?:\[[^\s\]]*\]|[^\s/:@]+)(?::[0-9]{1,5})?/?)"
+)
 
 
 class Place(Protocol):
@@ -23,7 +28,9 @@ class Place(Protocol):
 
 
 def shown(text: str) -> str:
-    """The user's words in backquotes, shortened, with control characters made harmless."""
+    """The user's words in backquotes, shortened, with control characters made harmless and no password."""
+    if match := _PASSWORD.fullmatch(text):
+        text = f"{match[1]}…{match[2]}"
     short = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
     if short.isprintable():
         return f"`{short}`"

@@ -77,6 +77,7 @@ class ListOf:
     example: str
     least: int = 0
     most: int | None = None
+    hint: str = ""  # for what is no list, if the usual one would mislead
 
     def json(self) -> Json:
         """A JSON array."""

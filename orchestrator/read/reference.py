@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.read.kinds import Again, Either, Field, Kind, ListOf, MapOf, Nothing, Record, Text
+from orchestrator.read.machine_schema import MACHINE
 from orchestrator.read.scenario_schema import (
     ABOUT,
     ARGUMENT_FIELDS,
@@ -31,6 +32,23 @@ host may be called `on`, and `12:30` stays text. Keys are given once; anchors an
 (`<<`), tags and several documents do not. A mistake is reported as `FILE:LINE:COLUMN: what is wrong`, all
 of them at once, and nothing is started. `lab schema` prints this as a JSON schema for editors, `lab
 validate` checks a file.
+"""
+
+_PLACING = """
+```yaml
+machines:
+  m1: {url: ssh://student@10.0.0.11, labels: [big]}
+  m2: ssh://student@10.0.0.12:2222
+  here: local
+place: {web: m1, bob: m2, edge: {label: big}, "x-*": here}
+keep together: [[web, db]]
+keep apart: [[bob, alice], [replica]]
+```
+`bob` is all of a `count`, `bob-2` one of them, `bob-*` a pattern of names in the running lab. Where several
+entries of `place` name a host, the closest one rules: its name, then its `count`, then the pattern with the most
+letters. Hosts of a network with `internet: true` share a machine. The rest is spread by free memory and CPU; of
+hosts that need the same, those on one network come onto one machine where that changes nothing in how many each
+has. A host that runs never moves: what would move it is refused. `lab up --dry-run` shows who is where.
 """
 
 _NOTES = f"""
@@ -153,9 +171,10 @@ def reference() -> str:
         ("A router", ROUTER),
         ("A host", HOST),
         ("`resources` of a host", RESOURCES),
+        ("A machine", MACHINE),
     ):
         parts.append("\n".join((f"\n## {title}", *_table(record), "")))
-    parts += [_NOTES, *_scenarios()]
+    parts += [_PLACING, _NOTES, *_scenarios()]
     return "".join(parts)
 
 

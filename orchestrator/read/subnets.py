@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
+from orchestrator.model.machines import Fabric
 from orchestrator.read.findings import Findings, shown
 from orchestrator.read.nodes import Scalar
 
@@ -34,6 +35,7 @@ class Net(NamedTuple):
     auto6: bool = False
     broken: bool = False
     internet: bool = False
+    fabric: Fabric | None = None
 
     @property
     def name(self) -> str:

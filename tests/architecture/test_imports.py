@@ -27,7 +27,7 @@ PURE_AND_CLIENT = (
 )
 # library: the files that may import it (by the beginning of their names), and whether only inside functions
 LIBRARIES = {
-    "docker": (("engines/docker",), True),
+    "docker": (("engines/docker", "machines/"), True),
     "requests": (("engines/docker",), True),
     "paramiko": (("machines/",), True),
     "yaml": (("read/",), False),

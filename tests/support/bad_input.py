@@ -8,7 +8,15 @@ def one_host(fields: str, networks: str = "{dc: {}}") -> str:
     return f"name: t\nnetworks: {networks}\nhosts:\n  web: {{role: server, networks: [dc], {fields}}}\n"
 
 
+MACHINES = "machines: {m1: local, m2: ssh://a@b}\n"
+
 HUGE = {
+    "patterns": (MACHINES + one_host("count: 20000") + "place:\n").encode()
+    + b"".join(b"  '*%d*': m%d\n" % (n, 1 + n % 2) for n in range(30_000)),
+    "stars": (
+        MACHINES + one_host("count: 9").replace("web", "a" * 61) + f"place: {{'{'*a' * 30}*b': m1}}\n"
+    ).encode(),
+    "groups": (MACHINES + one_host("count: 20000") + "keep apart:\n").encode() + b"  - [web]\n" * 30_000,
     "bytes": b"#" * (64 << 20),
     "flow": b"[" * (1 << 20),
     "block": b"\n".join(b" " * n + b"-" for n in range(2000)),

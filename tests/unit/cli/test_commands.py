@@ -162,6 +162,34 @@ def test_internet_is_confirmed_once_for_a_file_and_its_content(lab: Run) -> None
     assert lab("up").code == 2
 
 
+MACHINES = LAB + "machines: {m1: ssh://student@10.0.0.11, here: local}\n"
+
+
+def test_a_lab_on_machines_is_planned_and_not_yet_made(lab: Run) -> None:
+    Path("lab.yaml").write_text(MACHINES)
+    assert lab("validate").code == 0
+    planned = lab("up", "--dry-run")
+    assert planned.code == 0
+    assert "m1    ssh://student@10.0.0.11; " in planned.out
+    assert "the machines were not looked at" in planned.err
+    refused = lab("up", "--yes")
+    assert (refused.code, refused.out) == (2, "")
+    assert "`machines`, which `lab up` does not support yet" in refused.err
+    assert lab("status").err == "no lab is running\n"
+
+
+def test_other_computers_are_confirmed_once_for_a_file_and_its_content(lab: Run) -> None:
+    Path("lab.yaml").write_text(MACHINES)
+    asked = "makes hosts on other computers (machines): ssh://student@10.0.0.11"
+    assert asked in lab("up").err
+    assert asked not in lab("up", "--yes").err
+    assert asked not in lab("up").err
+    Path("lab.yaml").write_text(MACHINES + "# changed\n")
+    assert asked in lab("up").err
+    Path("lab.yaml").write_text(LAB + "machines: {here: local}\n")
+    assert "--yes" not in lab("up").err
+
+
 def test_who_is_asked_hears_who_gets_out_behind_a_router(lab: Run) -> None:
     text = "name: x\nnetworks: {wan: {internet: true}, a: {}, b: {}, c: {}}\nrouters:\n"
     text += "  edge: {networks: [wan, a], nat: wan}\n  inner: {networks: [a, b]}\n"

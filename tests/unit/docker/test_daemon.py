@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engines import docker_daemon as daemon
+from orchestrator.machines import folders
 from orchestrator.model.plan import LabKey
 
 KEY = LabKey(owner="o", name="l")
@@ -48,7 +49,7 @@ class TestRuntimeFolder:
     def made(self) -> Path:
         folder = daemon.runtime_folder(KEY)
         assert folder is not None
-        assert daemon._make_private(folder)
+        assert folders.make_private(folder)
         return folder
 
     def test_it_is_ours_alone_and_is_removed(self, base: Path) -> None:
@@ -67,7 +68,7 @@ class TestRuntimeFolder:
         (base / f"lab-{os.geteuid()}").symlink_to(elsewhere)
         folder = daemon.runtime_folder(KEY)
         assert folder is not None
-        assert not daemon._make_private(folder)
+        assert not folders.make_private(folder)
         assert list((elsewhere / "docker").iterdir()) == []
 
     def test_a_folder_that_others_can_write_is_refused(self, base: Path) -> None:
@@ -86,7 +87,7 @@ class TestRuntimeFolder:
             pytest.skip("only root can give a folder away")
         folder = self.made()
         os.chown(folder, 65534, 65534)
-        assert not daemon._make_private(folder)
+        assert not folders.make_private(folder)
         assert daemon.open_socket(folder) is None
 
     def test_the_users_runtime_folder_is_preferred(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

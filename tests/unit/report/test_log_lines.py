@@ -7,9 +7,7 @@ import pytest
 from orchestrator.report.log_lines import Answered, answered, complaint, is_calm, undated
 
 TIMED_OUT = "[info] client timed out (110: Connection timed out) while waiting for request"
-ERROR = (
-    f"2026/11/28 05:48:33 {TIMED_OUT[:6]} 4#4: *2 {TIMED_OUT[7:]}, client: 10.20.1.1, server: 0.0.0.0:80"
-)
+ERROR = f"2026/11/28 05:48:33 {TIMED_OUT[:6]} 4#4: *2 {TIMED_OUT[7:]}, client: 10.20.1.1, server: 0.0.0.0:80"
 ACCESS = '1795844958.492 status=504 sent=329 time=2.011 request="GET / HTTP/1.1" upstream_status=504'
 NOTICE = '2026/11/28 05:48:31 [notice] 3#3: using the "epoll" event method'
 
