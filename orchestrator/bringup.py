@@ -36,6 +36,7 @@ ORDER = (
     "configure",
     "files",
     "listen",
+    "dns",
     "run",
     "impair",
     "connect",
@@ -259,7 +260,7 @@ class Steps:
         """All steps; a line for each socket that could not be opened."""
         self.configure()
         self.files()
-        failed = self.listen()
+        failed = self.listen() + self.dns()
         self.run()
         failed += self.impair()
         failed += self.connect()
@@ -301,6 +302,23 @@ class Steps:
             for answer in answers
             for one in answer.value.get("failed", [])
         ]
+
+    def dns(self) -> list[str]:
+        """The DNS servers; a line for each socket that could not be opened, or that the engine has not."""
+        hosts = self.subjects("dns")
+        nothing: dict[str, Any] = {"addresses": [], "records": {}}
+        told = [(host.name, msgspec.to_builtins(host.dns) if host.dns else nothing) for host in hosts]
+        answers = ask_all(self.channel, [Request("dns", {"host": name, **spec}) for name, spec in told])
+        failed = []
+        for answer in answers:
+            name = answer.request.arguments["host"]
+            if isinstance(answer.error, DaemonError) and not isinstance(answer.error, DaemonGone):
+                failed.append(f"{name}: cannot be a DNS server: {answer.error.message}")
+            else:
+                raise_first([answer])
+            said = answer.value.get("failed", []) if answer.error is None else []
+            failed += [f"{name}: cannot answer on {_place(one)}: {one.get('errno')}" for one in said]
+        return failed
 
     def run(self) -> None:
         """The programs of `run:`; one whose command or files changed is stopped first."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestrator.model.impairments import CutSpec, LinkSpec
+from orchestrator.model.impairments import CutSpec, DnsSpec, LinkSpec
 from orchestrator.model.rows import endpoint
 
 DEFAULT_TIMEOUT = 5.0  # seconds of a call
@@ -216,6 +216,12 @@ class Link(Written, frozen=True, kw_only=True, tag="link"):
     spec: LinkSpec
 
 
+class Dns(Written, frozen=True, kw_only=True, tag="dns"):
+    """From now on a DNS server answers like this, as long as a cut."""
+
+    spec: DnsSpec
+
+
 class Heal(Written, frozen=True, kw_only=True, tag="heal"):
     """Take back cuts and links that the scenario has made: all (`one` None), or the cuts of one end, or
     between two."""
@@ -367,7 +373,7 @@ class Expectation(Written, frozen=True, kw_only=True, tag="expect"):
         return tuple(one for one in self.checks if one not in self.happened)
 
 
-Impair = Cut | Link | Heal
+Impair = Cut | Link | Dns | Heal
 Step = Call | Run | Wait | Note | Parallel | Repeat | Pause | Resume | Kill | Impair | Expectation
 
 

@@ -86,6 +86,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     sysctls: dict[str, str] = {}  # {"net.ipv4.tcp_syncookies": "2"}
     logs: tuple[str, ...] = ()
+    dns: dict[str, tuple[str, ...]] | None = None  # {"shop.lab": ("web", "10.0.0.9")}; None: no DNS server
+    resolver: tuple[str, ...] = ()  # hosts or addresses that it asks for names
     resources: Resources = Resources()
 
 

@@ -7,7 +7,7 @@ import shlex
 from ipaddress import ip_address
 
 from orchestrator.model.topology import ConnectTo, FileCopy, Host, Listen, Resources, Role
-from orchestrator.read import sources
+from orchestrator.read import nameservers, sources
 from orchestrator.read.build import Draft, Joined, text_of
 from orchestrator.read.findings import shown
 from orchestrator.read.nodes import Mapping, Scalar, Sequence
@@ -35,6 +35,8 @@ class HostReader:
             "run": self._run(one),
             "files": self._files(one),
             "resources": self._resources(one),
+            "dns": nameservers.records(one, self.draft),
+            "resolver": nameservers.resolver(one, self._known),
         }
         if role is None:
             return None

@@ -243,7 +243,7 @@ STEP_FIELDS: dict[str, Field] = {
     "cut": _text(
         "Between two hosts or networks nothing passes from now on: `alice web`. With `for 2s` it ends by "
         "itself; `one-way`: only what the first sends; `port=80`; `kind=syn`, `syn-ack`, `ack`, `data`, "
-        "`fin`, `rst`, `new`, `established`; `packets=1`: so many and no more; `reject=rst` or "
+        "`fin`, `rst`, `new`, `established`; `packets=1`: so many each way and no more; `reject=rst` or "
         "`icmp`: it is answered.",
         "alice web for 2s",
     ),
@@ -251,8 +251,16 @@ STEP_FIELDS: dict[str, Field] = {
     "link": _text(
         "What a host sends on its links (`alice`), on one (`alice:office`), or all on a network "
         "(`office`): `delay=50ms`, `jitter=5ms`, `loss=2%`, `duplicate`, `reorder`, `corrupt`, "
-        "`rate=10mbit`; `clear`; `down`, `up`, `flap down=1s up=2s`. With `for 2s` it ends by itself.",
+        "`rate=10mbit`; `clear`; `down` (nothing passes; the interface itself stays up), `up`, "
+        "`flap down=1s up=2s`. With `for 2s` it ends by itself.",
         "alice delay=50ms loss=2%",
+    ),
+    "dns": _text(
+        "How a DNS server answers, for one name (`ns:shop.lab`) or all (`ns`): `late=300ms`; "
+        "`answer=refused`, `servfail`, `nxdomain`, `empty` (no address), `silent`, `truncated` "
+        "(go on by TCP), or other addresses and hosts (`answer=10.0.0.9`, `answer=bob`); `answer=usual`; "
+        "`clear`. With `for 2s` it ends by itself.",
+        "ns:shop.lab answer=refused",
     ),
 }
 STEP: Record = Record(

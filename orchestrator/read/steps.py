@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.model.steps import (
     Cut,
+    Dns,
     Heal,
     Kill,
     Link,
@@ -86,6 +87,7 @@ class StepReader:
             "kill": self._kill,
             "cut": self._impair,
             "link": self._impair,
+            "dns": self._impair,
             "heal": self._heal,
         }[key.text]
         return read(node, value, at)
@@ -253,14 +255,16 @@ class StepReader:
             return None
         kind = node.entries[0][0].text
         if not words:
-            form = impairments.CUT_FORM if kind == "cut" else impairments.LINK_FORM
-            self.findings.add(value, f"`{kind}` of nothing", form)
+            self.findings.add(value, f"`{kind}` of nothing", impairments.FORMS[kind])
             return None
         where = {"line": at.line, "column": at.column, "text": self._written(node)}
         told = words, self.people.ends(), self.findings, self.reading.shown(value.text)
         if kind == "cut":
             cut = impairments.cut(*told)
             return None if cut is None else Cut(**where, spec=cut)  # type: ignore[arg-type]
+        if kind == "dns":
+            dns = impairments.dns(*told)
+            return None if dns is None else Dns(**where, spec=dns)  # type: ignore[arg-type]
         link = impairments.link(*told)
         return None if link is None else Link(**where, spec=link)  # type: ignore[arg-type]
 

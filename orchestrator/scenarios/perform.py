@@ -18,6 +18,7 @@ from orchestrator.model.runs import ExpectationRecord, Part, StepRecord
 from orchestrator.model.steps import (
     Call,
     Cut,
+    Dns,
     Expectation,
     Heal,
     Impair,
@@ -133,7 +134,7 @@ class Performer:
                     self.perform(step.steps, self._part)
             case Pause() | Resume() | Kill():
                 self._intervene(step)
-            case Cut() | Link() | Heal():
+            case Cut() | Link() | Dns() | Heal():
                 self._impair(step)
             case Expectation():
                 self._expect(step)

@@ -57,7 +57,7 @@ def test_scenarios_and_commands(commands: Commands) -> None:
         assert "delay=10ms" in commands.run("link").out
         ran = commands.run("run", "cut", "--json", "-")
         document = ran.json["scenarios"][0]
-        assert ran.code == 0, document
+        assert ran.code == 0, ran.err
         said = [one["kind"] for one in document["events"] if one["source"] == "impairment"]
         assert {"cut", "heal", "link"} <= set(said)
         unknown = commands.run("run", "unknown", "--json", "-")
