@@ -17,7 +17,6 @@ from orchestrator.model.recording import CallMade, Recording
 from orchestrator.model.runs import Elapsed, ExpectationRecord, ScenarioRecord, StepRecord
 from orchestrator.report import log_lines, run_timeline
 
-LEAST = 0.001  # seconds that what is recorded may come after the last expectation
 _STATUS = re.compile(r"^HTTP/[0-9.]+ ([0-9]{3})", re.MULTILINE)
 _RUN = re.compile(r"""[^\s:]+: (?:run |\{run: ["'\[]*)([^\s"',]+)""")
 _INODE = ".inode"
@@ -53,8 +52,8 @@ class Timed(msgspec.Struct, frozen=True, kw_only=True):
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `configured`: by directive what files say of it that steps have written. `history`: of the
     connection that its expectations are about first; None: `why` not. `orphans`: by side the state that an
-    end without a process was in. `heard`, `programs`: in the order of the steps. `followed`: logs were
-    read at all."""
+    end without a process was in. `heard`, `programs`: in the order of the steps. `lines`: of error logs first, whose
+    times are less exact than others'. `followed`: logs were read at all."""
 
     configured: dict[str, tuple[str, ...]] = {}
     times: tuple[Timed, ...] = ()
@@ -103,7 +102,7 @@ def _with_recording(without: Observed, record: ScenarioRecord, recording: Record
         why="" if history else "no connection of it was recorded",
         orphans=dict(_orphans(record, subject)),
         heard=tuple(_heard(record, [one for one in short.calls if one.t >= first])),
-        lines=tuple(_lines(short, first)),
+        lines=tuple(sorted(_lines(short, first), key=lambda line: not log_lines.complaint(line))),
         followed=any(one.source == "log" for one in recording.said),
     )
 
@@ -127,28 +126,28 @@ def _last(record: ScenarioRecord) -> float:
 
 
 def until(recording: Recording, end: float) -> Recording:
-    """What was recorded until then, with lines of logs as a page has them."""
-    last = end + LEAST
+    """What was recorded until then, with lines of logs as a page has them: those, too, that may have come
+    before it, by the stamps in them."""
     said = (
         msgspec.structs.replace(one, text=log_lines.undated(one.text)) if one.source == "log" else one
         for one in recording.said
-        if one.t <= last
+        if one.t - (one.error if one.source == "log" else 0.0) <= end
     )
     return msgspec.structs.replace(
         recording,
-        length=min(recording.length, last),
-        segments=tuple(one for one in recording.segments if one.t <= last),
-        calls=tuple(one for one in recording.calls if one.t + one.duration <= last),
-        changes=tuple(one for one in recording.changes if one.t <= last),
-        sightings=tuple(one for one in recording.sightings if one.ended <= last),
-        looks=tuple(one for one in recording.looks if one.ended <= last),
+        length=min(recording.length, end),
+        segments=tuple(one for one in recording.segments if one.t <= end),
+        calls=tuple(one for one in recording.calls if one.t + one.duration <= end),
+        changes=tuple(one for one in recording.changes if one.t <= end),
+        sightings=tuple(one for one in recording.sightings if one.ended <= end),
+        looks=tuple(one for one in recording.looks if one.ended <= end),
         said=tuple(one for one in said if one.source != "log" or not log_lines.is_calm(one.text)),
         watches=tuple(
-            msgspec.structs.replace(one, ended=min(one.ended, last))
+            msgspec.structs.replace(one, ended=min(one.ended, end))
             for one in recording.watches
-            if one.began <= last
+            if one.began <= end
         ),
-        losses=tuple(one for one in recording.losses if one.began <= last),
+        losses=tuple(one for one in recording.losses if one.began <= end),
     )
 
 
