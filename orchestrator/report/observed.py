@@ -52,8 +52,8 @@ class Timed(msgspec.Struct, frozen=True, kw_only=True):
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `configured`: by directive what files say of it that steps have written. `history`: of the
     connection that its expectations are about first; None: `why` not. `orphans`: by side the state that an
-    end without a process was in. `heard`, `programs`: in the order of the steps. `lines`: of error logs first, whose
-    times are less exact than others'. `followed`: logs were read at all."""
+    end without a process was in. `heard`, `programs`: in the order of the steps. `lines`: of error logs
+    first, whose times are less exact than others'. `followed`: logs were read at all."""
 
     configured: dict[str, tuple[str, ...]] = {}
     times: tuple[Timed, ...] = ()

@@ -22,7 +22,7 @@ from orchestrator.report.harmless import harmless
 from orchestrator.report.markdown import Anchors, block, code, link, table, text
 from orchestrator.report.observed import Heard, Observed, Program, last_state, observed
 
-COLUMNS = 80  # of ladders
+COLUMNS = 100  # of ladders
 FIRST_PORT = 40001  # what stands for the client's port
 MOST_LINES = 12  # of logs
 HEADS = (
@@ -119,7 +119,7 @@ def _head(record: RunRecord, entries: Sequence[Entry]) -> Iterator[str]:
     times = len(record.scenarios)
     if times != count:
         passes = sum(one.verdict == "pass" for one in record.scenarios)
-        yield f"There were {times} performances, of which {passes} passed; of each the first that did is shown."
+        yield f"There were {times} performances, and {passes} passed; of each the first that did is shown."
     passed = sum(one.record.verdict == "pass" for one in entries)
     if passed != count:
         yield f"**{count - passed} of them did not pass**, and what is said of these is no result."

@@ -1,4 +1,5 @@
-"""docs/nginx-timeouts.md is of the pack as it is: a section for each scenario, with its directives, and no others.
+"""docs/nginx-timeouts.md is of the pack as it is: a section for each scenario, with its directives, and no
+others.
 
 `make atlas` makes it anew.
 """

@@ -101,6 +101,22 @@ def test_several_rows_of_one_scenario_have_sections_of_their_own() -> None:
     assert "(#xy)" in page
 
 
+def test_of_several_performances_the_first_that_passed_is_shown() -> None:
+    first, *others = run().scenarios
+    failed = msgspec.structs.replace(first, verdict="unknown")
+    again = msgspec.structs.replace(run(), scenarios=(failed, *others, first, first))
+    page, once = markdown(again, found()), markdown(run(), found())
+    count = len(again.scenarios)
+    said = f"There were {count} performances, and {count - 1} passed; of each the first that did is shown."
+    assert page.replace(f"{said}\n", "") == once
+
+
+def test_error_logs_stand_before_access_logs_whatever_their_times() -> None:
+    record = next(one for one in run().scenarios if one.name == "proxy-read-header-dribbled")
+    lines = observed(record, found()[record.recording]).lines
+    assert [line.partition(" ")[0] for line in lines] == ["[error]", "status=504"]
+
+
 def test_an_empty_run() -> None:
     page = markdown(RunRecord(lab="l", engine="fake", verdict="unknown"), {})
     assert page.startswith("# l\n")
