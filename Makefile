@@ -5,8 +5,9 @@ VENV ?= .venv
 venv:
 	@LAB_EXTRAS=test ./lab --version >/dev/null
 
+# An engine's tests are one lane, the others go by file: tests/conftest.py.
 test: check
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 3 --dist loadgroup
 
 check: venv
 	$(VENV)/bin/python -m ruff check orchestrator tests bench examples

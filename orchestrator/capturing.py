@@ -19,6 +19,7 @@ import msgspec
 import orchestrator
 from orchestrator.engines.base import Progress
 from orchestrator.errors import DaemonError, LabError, UsageError
+from orchestrator.join.clock import sample_of
 from orchestrator.join.packets import Packet, packets
 from orchestrator.lab import Lab
 from orchestrator.model.plan import Plan
@@ -29,6 +30,7 @@ from orchestrator.wire import Channel
 _CONNECTION = re.compile(r"\s*(\S+)\s*->\s*([^\s:]+):([0-9]{1,5})\s*")
 _ETHERNET_HEADER = 14
 MOST_NAMED = 12  # hosts
+TRIPS = 5  # by which the clock of a machine is compared with ours
 MOST_HELD = (
     1 << 26
 )  # bytes of packets that wait for their place; none arrive so late, but a daemon may say so
@@ -52,6 +54,7 @@ class Seen(msgspec.Struct, kw_only=True):
     left_out: int = 0  # the file would have become too large
     received: int | None = None
     dropped: int = 0
+    shift: int = 0  # ns: added to its machine's stamps, of a lab on several
 
     @property
     def lost(self) -> int:
@@ -121,7 +124,10 @@ class Recorder:
 
     def begin(self, told: dict[str, Any], comment: str) -> None:
         """The head of the file."""
-        self.seen = [Seen(interface=interface_of(self._plan, one)) for one in told["interfaces"]]
+        self.seen = [
+            Seen(interface=interface_of(self._plan, one), shift=int(one.get("shift", 0)))
+            for one in told["interfaces"]
+        ]
         self._write(pcapng.section(f"lab {orchestrator.__version__}", comment))
         for one in self.seen:
             self._write(pcapng.interface(one.interface, int(told["snap"])))
@@ -137,6 +143,8 @@ class Recorder:
             comments = (f"lab: {dropped} packets of {one.interface.name} were lost so far",)
             one.dropped = dropped
         for packet in packets(block):
+            if one.shift:
+                packet = packet._replace(at=packet.at + one.shift)  # noqa: PLW2901
             said = (*comments, *_about(packet, one.interface))
             heapq.heappush(self._waiting, (packet.at, next(self._order), number, packet, said))
             self._held += len(packet.data)
@@ -162,7 +170,8 @@ class Recorder:
         """The figures of each interface."""
         self.write_until(None)
         for one, told in zip(self.seen, counts, strict=True):
-            one.received, one.dropped = int(told["received"]), int(told["dropped"])
+            if told["received"] is not None:  # its machine is gone
+                one.received, one.dropped = int(told["received"]), int(told["dropped"])
         for number, one in enumerate(self.seen):
             self._write(pcapng.statistics(number, time.time_ns(), one.received or 0, one.lost))
         self._out.flush()
@@ -225,25 +234,56 @@ class Stopper:
             pass  # the daemon is gone: the other thread says so
 
 
+class RealClock(NamedTuple):
+    """What is added to the stamps of a machine to have ours, and how far that may be off; ns."""
+
+    shift: int
+    error: int
+
+
 class Started(NamedTuple):
     """A capture that is under way, and what the daemon says of its interfaces."""
 
     request: int
     told: dict[str, Any]
+    clocks: dict[str, RealClock]
 
 
 def start(lab: Lab, wanted: Wanted) -> Started:
     """Returns when every packet from now on is seen. The lab's channel is used up by it."""
-    request = lab.channel.ask("capture", **request_of(lab.plan, wanted))
+    clocks = real_clocks(lab.channel)
+    told: dict[str, Any] = {}
+    if clocks:
+        told["clocks"] = {machine: one.shift for machine, one in clocks.items()}
+    request = lab.channel.ask("capture", **request_of(lab.plan, wanted), **told)
     first = next(lab.channel.parts(request)).message
     if "interfaces" not in first.get("part", {}):
         raise DaemonError("the daemon does not say what it captures")
-    return Started(request, first["part"])
+    return Started(request, first["part"], clocks)
+
+
+def real_clocks(channel: Channel) -> dict[str, RealClock]:
+    """Of the machines of a lab on several: their packets are stamped by clocks that nobody may have set."""
+    found: dict[str, RealClock] = {}
+    for _ in range(TRIPS if len(channel.machines) > 1 else 0):
+        asked, began = time.time_ns(), time.monotonic_ns()
+        for message, _data in channel.parts(channel.ask("clock")):
+            part = message.get("part", {})
+            if "clock" in part:
+                error = (time.monotonic_ns() - began + 1) // 2
+                one = RealClock(asked + error - sample_of(part["clock"]).real, error)
+                if part["machine"] not in found or error < found[part["machine"]].error:
+                    found[part["machine"]] = one
+    return found
 
 
 def follow(lab: Lab, started: Started, wanted: Wanted, recorder: Recorder, say: Progress) -> None:
     """Write what comes until it is enough. What is said first: from now on Ctrl-C ends it well."""
-    recorder.begin(started.told, f"lab {lab.key.name} on {lab.engine.name}")
+    comment = f"lab {lab.key.name} on {lab.engine.name}"
+    if started.clocks:
+        error = max(one.error for one in started.clocks.values())
+        comment += f"; times of {len(started.clocks)} machines as of one, to ±{error / 1e6:.1f} ms"
+    recorder.begin(started.told, comment)
     with Stopper(lab.channel, started.request, wanted.seconds) as stopper:
         hosts = list(dict.fromkeys(one.interface.host for one in recorder.seen))
         where = ", ".join(hosts) if len(hosts) <= MOST_NAMED else f"{len(hosts)} hosts"

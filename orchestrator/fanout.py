@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from orchestrator.errors import DaemonError, LabError
-from orchestrator.wire import Channel, Message, read_frame, to_error
+from orchestrator.wire import Channel, Message, to_error
 
 WINDOW = 64  # requests under way at once: enough to keep the daemon busy, few enough for its buffers
 
@@ -46,7 +46,7 @@ def ask_all(
         while sent < len(waiting) and len(flying) < WINDOW:
             flying[_send(channel, waiting[sent])] = sent
             sent += 1
-        message, _ = read_frame(channel.stream)
+        message, _ = channel.receive()
         place = flying.get(message.get("id", -1))
         if place is None or not ("ok" in message or "error" in message):
             continue

@@ -13,6 +13,7 @@ from orchestrator.errors import ObservationError
 from orchestrator.join.connections import join
 from orchestrator.lab import Lab
 from orchestrator.model.recording import Recording
+from orchestrator.scenarios.clocks import Clocks
 from orchestrator.scenarios.packets import Packets
 from orchestrator.scenarios.sightings import Sightings
 
@@ -24,15 +25,20 @@ def taken(lab: Lab) -> Recording:
     """All that is kept. t = 0 is when the first host was watched. Raises ObservationError where nothing is
     (a large lab is watched only while a scenario runs), LabError where the lab cannot be asked."""
     origin = time.monotonic_ns()
-    packets = Packets(lab.another_channel, lab.plan, origin, 0, opening=False)
+    clocks = Clocks(lab.another_channel, origin, several=len(lab.channel.machines) > 1)
+    packets = Packets(lab.another_channel, lab.plan, origin, 0, opening=False, clocks=clocks)
     try:
+        clocks.start()
         packets.start()
+        clocks.shifted(packets.shift)
         sightings = Sightings()
         seen = observe.take(lab.channel, quick=True)
-        sightings.saw(seen.tables, join(seen.tables, lab.plan), (packets.shift.add - origin) / _NS)
+        joined = join(seen.tables, lab.plan)
+        sightings.saw(seen.tables, joined, lambda host, at: clocks.ours(host, at) - origin / _NS)
         found = packets.taken(settle=True)
     finally:
         packets.close()
+        clocks.close()
     watched = [one for one in found.watches if one.began < one.ended]
     if not watched:
         why = next((one.why for one in found.watches if one.why), "nobody watched")
@@ -52,6 +58,7 @@ def taken(lab: Lab) -> Recording:
         watches=tuple(_later(one, add, "began", "ended") for one in found.watches),
         losses=tuple(_later(one, add, "began", "ended") for one in found.losses),
         clock=found.clock,
+        clocks=clocks.recorded(),
         plan=lab.plan,
     )
 

@@ -4,11 +4,12 @@ use (later the page).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestrator import roster
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Found, Progress
 from orchestrator.errors import DaemonError, EngineUnavailable, LabError, NoSuchLab, UsageError
@@ -42,9 +43,9 @@ class Lab:
     @classmethod
     def look_for(cls, key: LabKey, engine: str = "auto") -> Lab | None:
         """As `find`, None where there is none, or where its `up` was never completed."""
-        for candidate in registry.searched(engine):
+        for name, get in _places(key, engine):
             try:
-                found = registry.engine(candidate)
+                found = get(name)
                 channel = found.open(key)
             except EngineUnavailable:  # then nothing of it runs here
                 continue
@@ -133,6 +134,16 @@ class Lab:
         self.close()
 
 
+def _places(key: LabKey, engine: str) -> Iterator[tuple[str, Callable[[str], Engine]]]:
+    """Where a lab may be running: engines, and how each is had. One on several machines is nowhere else."""
+    record = roster.of(key.name) if key.owner == owner() else None
+    if record is not None and engine in ("auto", record.engine):
+        yield record.engine, lambda _: roster.engine_of(record)
+    for name in registry.searched(engine):
+        if record is None or name != record.engine:
+            yield name, registry.engine
+
+
 def deployed(channel: Channel) -> Plan | None:
     """The plan of what runs; None where `up` was not completed. Raises DaemonError for another version."""
     hello = channel.hello()
@@ -156,11 +167,19 @@ def all_found() -> tuple[list[Found], list[LabError]]:
     """
     found: list[Found] = []
     errors: list[LabError] = []
+    records = list(roster.known())
+    spread = {(record.name, record.engine) for record in records}
     for name in registry.REAL:
-        try:
-            found += registry.engine(name).find(owner())
+        try:  # what is here of a lab on several machines is told with it
+            here = registry.engine(name).find(owner())
+            found += [one for one in here if (one.key.name, name) not in spread]
         except EngineUnavailable:
             continue
+        except LabError as error:
+            errors.append(error)
+    for record in records:
+        try:
+            found += [one for one in roster.engine_of(record).find(owner()) if one.key.name == record.name]
         except LabError as error:
             errors.append(error)
     found = [_with_work(one) if one.state == "incomplete" else one for one in found]

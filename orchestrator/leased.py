@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from orchestrator import bringup, leases
-from orchestrator.engines import registry
+from orchestrator import bringup, leases, roster
 from orchestrator.engines.base import Progress
 from orchestrator.errors import LabError
 from orchestrator.lab import Lab
@@ -123,7 +122,7 @@ class LeasedLab:
 def remove(name: str, engine: str, say: Progress) -> None:
     """Remove a lab, whatever is left of it; nothing where there is none."""
     with locked(name, say, "removing"):
-        registry.engine(engine).remove(LabKey(owner=owner(), name=name), say)
+        roster.engine(name, engine).remove(LabKey(owner=owner(), name=name), say)
 
 
 def sweep(say: Progress, names: Sequence[str] = ()) -> list[str]:

@@ -27,6 +27,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[HostTables, ...]
     taken: dict[str, Taken]  # by machine
     not_observed: tuple[str, ...] = ()
+    away: dict[str, str] = {}  # machines that did not answer, and why
 
     @property
     def entries(self) -> Iterator[SocketEntry]:
@@ -46,11 +47,15 @@ def take(
             tables.append(read_part(message["part"], data))
             continue
         end = message["ok"]
-        taken = Taken(began=float(end.get("began", 0.0)), ended=float(end.get("ended", 0.0)))
+        told = end.get("taken") or {str(end.get("machine", "local")): end}  # of several machines, or of one
         return Seen(
             tables=tuple(tables),
-            taken={str(end.get("machine", "local")): taken},
+            taken={
+                machine: Taken(began=float(one.get("began", 0.0)), ended=float(one.get("ended", 0.0)))
+                for machine, one in told.items()
+            },
             not_observed=tuple(map(str, end.get("not_observed", ()))),
+            away=end.get("away") or {},
         )
     raise AssertionError("a channel's parts end with an answer or an error")
 
@@ -61,6 +66,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     joined: Joined
     taken: dict[str, Taken]
     not_observed: tuple[str, ...] = ()
+    away: dict[str, str] = {}
 
 
 def observe(channel: Channel, plan: Plan, *, holders: bool = True, everything: bool = False) -> Observation:
@@ -78,4 +84,4 @@ def observe(channel: Channel, plan: Plan, *, holders: bool = True, everything: b
         records = looks.remember(joined)
     if records:
         channel.call("remember", records)
-    return Observation(joined=joined, taken=seen.taken, not_observed=seen.not_observed)
+    return Observation(joined=joined, taken=seen.taken, not_observed=seen.not_observed, away=seen.away)

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from orchestrator.errors import DaemonError, LabError
-from orchestrator.wire import Channel, Frame, Message, read_frame, to_error
+from orchestrator.wire import Channel, Frame, Message, to_error
 
 OnPart = Callable[[Message, bytes], None]
 _UNDER_WAY = 512  # requests of many calls at once: fewer than a channel takes
@@ -129,7 +129,7 @@ class Requests:
     def _read(self) -> None:
         try:
             while True:
-                message, data = read_frame(self._channel.stream)
+                message, data = self._channel.receive()
                 self._take(message, data)
         except LabError as error:
             self._end(error)

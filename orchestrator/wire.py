@@ -57,6 +57,24 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
+def packed(value: Any) -> Message:
+    """What many are told the same, so that it is encoded once: `unpacked` on the other side."""
+    import base64
+    import zlib
+
+    return {"packed": base64.b64encode(zlib.compress(json.dumps(value).encode(), 1)).decode()}
+
+
+def unpacked(value: Any) -> Any:
+    """What was packed; anything else as it is."""
+    if not isinstance(value, dict) or "packed" not in value:
+        return value
+    import base64
+    import zlib
+
+    return json.loads(zlib.decompress(base64.b64decode(value["packed"])))
+
+
 def encode(message: Message, data: bytes = b"") -> bytes:
     """One frame as bytes."""
     body = json.dumps(message, separators=(",", ":")).encode()
@@ -169,44 +187,71 @@ def to_error(message: Message) -> errors.LabError:
 
 
 class Channel:
-    """The client's side of one connection to a daemon: blocking, one request at a time.
+    """The client's side of a connection to a lab: blocking, one request at a time.
 
-    `parts()` serves answers of many frames and requests that take input; both are built on one stream, so a
-    second request while one is under way is a mistake of the caller.
+    What it is made of is five functions: `send`, `receive`, `settimeout`, `close` and `hang_up`. One to a
+    single daemon runs on a stream (StreamChannel); one to the daemons of several machines is made of several
+    of these (engines/spread_channel.py). All else is the same for both.
+
+    `parts()` serves answers of many frames and requests that take input; both are built on one connection, so
+    a second request while one is under way is a mistake of the caller, unless they `receive` for themselves.
     """
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self._last = 0
+    _last = 0
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Whose daemons answer, where it is to several."""
+        return ()
+
+    def send(self, message: Message, data: bytes = b"") -> None:
+        """Send a frame. Raises DaemonGone."""
+        raise NotImplementedError
+
+    def receive(self) -> Frame:
+        """The next frame, whichever request's. Raises DaemonGone at the end, ProtocolError for a bad one."""
+        raise NotImplementedError
+
+    def settimeout(self, seconds: float | None) -> None:
+        """How long `receive` may wait until it raises TimeoutError; None: for as long as it takes."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Leave the daemon."""
+        raise NotImplementedError
+
+    def hang_up(self) -> None:
+        """Close it under the hands of a thread that waits in `receive`, which ends with an error."""
+        raise NotImplementedError
 
     def hello(self, seconds: float = HELLO_SECONDS) -> Message:
         """Who the daemon is. Raises DaemonError for one of another version, and for one that does not say
         so in time: a stopped daemon must not stop us.
         """
-        self.stream.settimeout(seconds)
+        self.settimeout(seconds)
         try:
             said = self.call("hello", version=VERSION)
         except TimeoutError as error:
             raise errors.DaemonSilent(
                 f"the daemon of the lab does not answer within {seconds:.0f} s", _LEFT
             ) from error
-        self.stream.settimeout(None)
+        self.settimeout(None)
         return said
 
     def ask(self, op: str, data: bytes = b"", **arguments: Any) -> int:
         """Send a request; its id."""
         self._last += 1
-        self._send({"id": self._last, "op": op, **arguments}, data)
+        self.send({"id": self._last, "op": op, **arguments}, data)
         return self._last
 
     def feed(self, request: int, data: bytes = b"", **more: Any) -> None:
         """Send more input of a request."""
-        self._send({"id": request, "in": more}, data)
+        self.send({"id": request, "in": more}, data)
 
     def parts(self, request: int) -> Iterator[Frame]:
         """Each part of the answer, then its end (a frame with "ok"). Raises what the daemon raised."""
         while True:
-            message, data = read_frame(self.stream)
+            message, data = self.receive()
             if message.get("id") != request:
                 continue
             if "error" in message:
@@ -228,32 +273,42 @@ class Channel:
                 return Frame(value if isinstance(value, dict) else {}, more)
         raise errors.DaemonError("the daemon ended an answer early")
 
-    def close(self) -> None:
-        """Close the stream."""
-        self.stream.close()
+    def __enter__(self) -> Channel:
+        return self
 
-    def hang_up(self) -> None:
-        """Close it under the hands of a thread that reads from it, which close(2) alone does not wake."""
-        stop = getattr(self.stream, "shutdown", None)
-        if stop is not None:
-            with contextlib.suppress(OSError):
-                stop(socket.SHUT_RDWR)
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def fileno(self) -> int:
-        """For select(); only where the stream is a socket."""
-        if not isinstance(self.stream, socket.socket):
-            raise errors.DaemonError("this channel has no descriptor")
-        return self.stream.fileno()
 
-    def _send(self, message: Message, data: bytes) -> None:
+class StreamChannel(Channel):
+    """To one daemon, on one stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+    def send(self, message: Message, data: bytes = b"") -> None:
+        """Send a frame. Raises DaemonGone."""
         try:
             self.stream.sendall(encode(message, data))
         except OSError as error:
             raise errors.DaemonGone("the daemon of the lab is gone", _LEFT) from error
 
-    def __enter__(self) -> Channel:
-        return self
+    def receive(self) -> Frame:
+        """The next frame."""
+        return read_frame(self.stream)
 
-    def __exit__(self, *_: object) -> None:
+    def settimeout(self, seconds: float | None) -> None:
+        """Of the stream."""
+        self.stream.settimeout(seconds)
+
+    def close(self) -> None:
+        """Close the stream."""
+        self.stream.close()
+
+    def hang_up(self) -> None:
+        """close(2) alone does not wake a thread that reads."""
+        stop = getattr(self.stream, "shutdown", None)
+        if stop is not None:
+            with contextlib.suppress(OSError):
+                stop(socket.SHUT_RDWR)
         self.close()

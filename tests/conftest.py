@@ -1,9 +1,13 @@
 """Engines for tests: one suite for all of them, and a reason where one is passed over.
 
-`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all of them. An engine that does
-not work here is skipped with what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail.
-`docker-ssh` is docker on a machine over SSH: the modules of ON_MACHINES are run there, too, after
-`make machines`.
+`engine` is parametrised over the names in `@pytest.mark.engine(…)`, or over all of them; where those have the
+fake one, it is there once more as a lab on two machines. An engine that does not work here is skipped with
+what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail. `docker-ssh` is docker on a
+machine over SSH: the modules of ON_MACHINES are run there, too, after `make machines`.
+
+Side by side (`pytest -n 3 --dist loadgroup`, as `make test` does) all tests of one engine are one lane, since
+two labs of one Docker Engine can ask for the same subnet, and timings want a computer that is not crowded;
+the others go by file.
 """
 
 from __future__ import annotations
@@ -13,8 +17,10 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, nullcontext
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Probe
@@ -23,6 +29,7 @@ from tests.support import machines
 from tests.support.rig import Rig, running
 
 ENGINES = ("fake", "namespaces", "docker")
+TWO_MACHINES = "two-machines"
 # Modules of the contract suite that an Engine elsewhere could make fail
 ON_MACHINES = ("test_engine", "test_hosts", "test_calls", "test_snapshot", "test_scenarios")
 LabFactory = Callable[[str], Rig]
@@ -31,6 +38,9 @@ LabFactory = Callable[[str], Rig]
 # Where the tests run in the background of a script, SIGINT is ignored (POSIX, 2.11), and what ignores it is
 # not interrupted: here the commands under test are those of a user at a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+HERE = Path(__file__).parent
+settings.register_profile("lab", deadline=None)  # how long a busy computer takes is not what is tested
+settings.load_profile("lab")
 TEST_SECONDS = 180  # after which a test hangs: no test waits for the job's own limit
 
 
@@ -52,6 +62,23 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests are one after the other where they go side by side."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(lane(item.path.relative_to(HERE).as_posix(), item.name)))
+
+
+def lane(path: str, name: str) -> str:
+    """The group of a test: an engine, the machines that are tried, or its file."""
+    if "machines" in path and path.startswith("e2e/"):
+        return "machines"
+    for engine in ("docker", "namespaces"):
+        if engine in name.partition("[")[2] or engine in path:
+            return engine
+    return "namespaces" if path.startswith("e2e/") else path
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each engine that its marker names."""
     if "engine" in metafunc.fixturenames:
@@ -60,6 +87,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         module = metafunc.module.__name__.rpartition(".")[2]
         if "docker" in names and module in ON_MACHINES:
             names.append(machines.NAME)
+        if "fake" in names:
+            names.append(TWO_MACHINES)
         metafunc.parametrize("engine", names, indirect=True, scope="module")
 
 
@@ -76,6 +105,11 @@ def probe(name: str) -> Probe:
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine that works here."""
     name = str(request.param)
+    if name == TWO_MACHINES:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(registry.ENGINES, "fake", ("tests.support.two_machines", "TwoFakes"))
+            yield registry.engine("fake")
+        return
     found = probe(name)
     if not found.works:
         required = os.environ.get("LAB_REQUIRE_ENGINES", "").replace(",", " ").split()

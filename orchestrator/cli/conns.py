@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.ending import say
 from orchestrator.cli.naming import complete_hosts, find, lab_options
 from orchestrator.cli.paper import ascii_option
 from orchestrator.errors import UsageError
@@ -88,6 +89,8 @@ def command(
             run(lab, lambda: look(lab, **chosen), listeners=chosen["listeners"])
             return 0
         seen = look(lab, **chosen)
+        for why in seen.away.values():
+            say(f"lab: {why}")
         show = json_of if as_json else text_of
         click.echo(show(lab, seen, listeners=chosen["listeners"]), nl=False)
     return 0

@@ -43,26 +43,34 @@ def the_only(path: str | None) -> str:
 
 def remove(name: str) -> None:
     """From every engine on which something of it is, going on past failures."""
+    from orchestrator import roster
+    from orchestrator.cli.machines import prompting
     from orchestrator.cli.progress import shown
     from orchestrator.engines import registry
     from orchestrator.errors import EngineUnavailable
     from orchestrator.model.plan import LabKey
     from orchestrator.owner import locked, owner
 
+    prompting()
     key = LabKey(owner=owner(), name=name)
     removed: list[str] = []
     failures: list[LabError] = []
     with shown(f"lab {name}") as progress, locked(name, progress, "removing"):
-        for candidate in registry.REAL:
+        record = roster.of(name)
+        for candidate in dict.fromkeys((*registry.REAL, *([record.engine] if record else []))):
             try:
-                engine = registry.engine(candidate)
-                if any(found.key == key for found in engine.find(key.owner)):
+                engine = roster.engine(name, candidate)
+                if (record is not None and record.engine == candidate) or any(
+                    found.key == key for found in engine.find(key.owner)
+                ):
                     engine.remove(key, progress)
                     removed.append(engine.name)
             except EngineUnavailable:
                 continue
             except LabError as error:
                 failures.append(error)
+            except ExceptionGroup as group:  # on several machines
+                failures += [error for error in group.exceptions if isinstance(error, LabError)]
     if failures:
         raise ExceptionGroup(f"lab {name} is not removed completely", failures)
     say(

@@ -86,6 +86,13 @@ def ask(question: str) -> str | None:
     return str(secret) or None
 
 
+def prompting() -> None:
+    """From now on the password of a machine may be asked for."""
+    from orchestrator.engines import registry
+
+    registry.ask_secrets(ask)
+
+
 def document(reports: Sequence[MachineReport]) -> dict[str, object]:
     """`--json`."""
     import msgspec

@@ -59,10 +59,12 @@ def lab_options(function: Function) -> Function:
 
 def find(name: str | None, path: str | None) -> Lab:
     """The running lab that is meant: by name, by file, by ./lab.yaml, or the only one that runs."""
+    from orchestrator.cli.machines import prompting
     from orchestrator.lab import Lab, all_found
 
     if name and path:
         raise UsageError("--lab and -f both name a lab; give one of them")
+    prompting()
     if name is None and path is None and not os.path.exists(DEFAULT_FILE):
         running = sorted({found.key.name for found in all_found()[0] if found.state == "running"})
         if len(running) != 1:

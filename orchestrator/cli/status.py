@@ -36,8 +36,10 @@ def command(which: str | None, name: str | None, path: str | None, as_json: bool
 
 def show_labs(as_json: bool) -> int:
     """Every lab of this user on every engine."""
+    from orchestrator.cli.machines import prompting
     from orchestrator.lab import all_found
 
+    prompting()
     found, errors = all_found()
     for error in errors:
         say(f"lab: {error}")

@@ -100,10 +100,12 @@ def confirm(topology: Topology, yes: bool) -> None:
 def bring_up(topology: Topology, engine: str) -> int:
     """Do it, then show what there is."""
     from orchestrator.bringup import up
+    from orchestrator.cli.machines import prompting
     from orchestrator.cli.progress import shown
     from orchestrator.engines.base import counted
     from orchestrator.owner import locked, performance_of
 
+    prompting()
     with shown(f"lab {topology.name}") as progress, locked(performance_of(topology.name), progress):
         outcome = up(topology, engine, progress)
     with outcome.lab as lab:

@@ -21,6 +21,11 @@ def _once() -> list[int]:
     return [(before + after) // 2, real, boot, after - before]
 
 
+async def answer(_: object) -> dict[str, object]:
+    """Of the request `clock`."""
+    return {"clock": sample(), "boot": boot_id()}
+
+
 def boot_id() -> str:
     """Which computer this is, since when: the monotonic clocks of one boot are one clock. "": not known."""
     try:

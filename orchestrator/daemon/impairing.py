@@ -37,7 +37,8 @@ class Impairing:
         }
 
     async def handle(self, request: ClientRequest) -> wire.Message:
-        """The answer of one request. Raises LabError."""
+        """The answer of one request. Raises LabError. `strangers`: hosts of other machines, as planned."""
+        self.all.learn(request.message.get("strangers") or ())
         return await self._ops[str(request.message["op"])](request)
 
     async def _cut(self, request: ClientRequest) -> wire.Message:
@@ -160,11 +161,11 @@ class Impairing:
         return request.client.number if request.message.get("scoped") else None
 
     def _names(self, names: Sequence[str]) -> list[str]:
-        return [self._hosts.get(name).name for name in names]
+        return [name if self.all.is_stranger(name) else self._hosts.get(name).name for name in names]
 
     def _place(self, one: Sequence[str]) -> Place:
         host, network = map(str, one)
-        if host:
+        if host and not self.all.is_stranger(host):
             self._hosts.get(host)
         return host, network
 

@@ -178,6 +178,14 @@ class Impairments:
             await self._in_thread(lambda: self._again(rooms))
             await self._answering.apply()
 
+    def learn(self, strangers: Sequence[Mapping[str, Any]]) -> None:
+        """Hosts on other machines, as they are planned."""
+        self._rooms.strangers.update((str(spec["name"]), spec) for spec in strangers)
+
+    def is_stranger(self, name: str) -> bool:
+        """Whether a host is known to be on another machine."""
+        return name in self._rooms.strangers
+
     def number(self) -> int:
         """Of the next impairment."""
         return next(self._numbers)
@@ -261,7 +269,7 @@ class Impairments:
         with ThreadPoolExecutor(_AT_ONCE) as pool:  # each waits for the kernel to have taken its hook out
             for _ in pool.map(InForce.close, self._rooms.values()):
                 pass
-        self._rooms, self._known = Rooms(), {}
+        self._rooms, self._known = Rooms(self._rooms.strangers), {}
         if self._delays is not None:
             self._delays.close()
             self._delays = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from orchestrator import errors
 from orchestrator.daemon import flows
@@ -14,21 +15,33 @@ from orchestrator.daemon.wanted import Cut, Place
 
 
 class Rooms(dict[str, InForce]):
-    """By name. What is asked of hosts that are not there is nothing."""
+    """By name. What is asked of hosts that are not there is nothing. `strangers`: the plans of hosts on other
+    machines, as far as an impairment is about them: what is stopped or held is so where it comes in."""
+
+    def __init__(self, strangers: Mapping[str, Mapping[str, Any]] = {}) -> None:
+        super().__init__()
+        self.strangers = dict(strangers)
+
+    def spec(self, name: str) -> Mapping[str, Any] | None:
+        """How a host is planned, here or elsewhere."""
+        return self[name].host.spec if name in self else self.strangers.get(name)
+
+    def _interfaces(self, name: str) -> Sequence[Mapping[str, Any]]:
+        spec = self.spec(name)
+        return spec["interfaces"] if spec is not None else ()
 
     def addresses(self, name: str) -> list[str]:
         """All of a host."""
-        interfaces = self[name].host.spec["interfaces"] if name in self else ()
+        interfaces = self._interfaces(name)
         return [i[key] for i in interfaces for key in ("address", "address6") if i.get(key)]
 
     def mac(self, name: str, network: str) -> str:
         """Of its interface on a network."""
-        interfaces = self[name].host.spec["interfaces"] if name in self else ()
-        found = (i["mac"] for i in interfaces if i["network"] == network)
+        found = (i["mac"] for i in self._interfaces(name) if i["network"] == network)
         return str(next(found, "00:00:00:00:00:00"))
 
     def on(self, network: str) -> list[str]:
-        """Who is on a network."""
+        """Who of this machine is on a network."""
         return [
             name
             for name, room in self.items()
@@ -37,18 +50,19 @@ class Rooms(dict[str, InForce]):
 
     def routers(self) -> list[str]:
         """Who forwards."""
-        return [name for name, room in self.items() if room.host.spec.get("kind") == "router"]
+        here = [name for name, room in self.items() if room.host.spec.get("kind") == "router"]
+        return here + [name for name, spec in self.strangers.items() if spec.get("kind") == "router"]
 
     def shared(self, one: str, other: str) -> str | None:
         """A network that both are on."""
-        networks = {i["network"] for i in self[one].host.spec["interfaces"]}
-        found = (i["network"] for i in self[other].host.spec["interfaces"] if i["network"] in networks)
+        networks = {i["network"] for i in self._interfaces(one)}
+        found = (i["network"] for i in self._interfaces(other) if i["network"] in networks)
         return next(found, None)
 
     def where(self, sender: str, receiver: str, which: Which) -> list[str]:
         """Where packets of this way are stopped: the receiver, and the routers, behind which addresses may be
         translated. Where packets are counted, there is one place only."""
-        if sender not in self or receiver not in self:
+        if self.spec(sender) is None or self.spec(receiver) is None:
             return []
         if self.shared(sender, receiver):
             return [receiver]
@@ -64,10 +78,12 @@ class Rooms(dict[str, InForce]):
         """The connections that there are between these, each way. Blocks; raises EngineError."""
         found: dict[tuple[str, str], list[Flow]] = {}
         for sender, receiver in ways:
-            if sender in self and receiver in self:
+            if sender in self or receiver in self:
                 ends = (sender, receiver), (receiver, sender)
                 try:
-                    own, others = (list(flows.of(self[a].host, self.addresses(b))) for a, b in ends)
+                    own, others = (
+                        list(flows.of(self[a].host, self.addresses(b))) if a in self else [] for a, b in ends
+                    )
                 except OSError as error:
                     raise errors.EngineError(
                         f"the connections of {sender} cannot be seen: {error}"
@@ -77,8 +93,11 @@ class Rooms(dict[str, InForce]):
 
     def _first_hop(self, name: str) -> str | None:
         """The router that a host sends to."""
-        vias = {route["via"] for route in self[name].host.spec["routes"]}
-        return next((router for router in self if vias & set(self.addresses(router))), None)
+        spec = self.spec(name)
+        vias = {route["via"] for route in spec["routes"]} if spec is not None else set()
+        return next(
+            (router for router in (*self, *self.strangers) if vias & set(self.addresses(router))), None
+        )
 
     def ways(self, pairs: Sequence[tuple[str, str]]) -> list[Way]:
         """Between these, by each family that both have."""
@@ -125,7 +144,7 @@ class Rooms(dict[str, InForce]):
             network = interface["network"]
             whole: list[Place] = [("", network)] if ("", network) in links else []
             for place in links:
-                if place[1] == network and place[0] and place[0] != name and place[0] in self:
+                if place[1] == network and place[0] != name and self.spec(place[0]) is not None:
                     yield place, [place, *whole]
             if whole:
                 yield ("", network), whole

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import errors, wire
-from orchestrator.daemon import captures, counters, folders, lookups, nat, observe, power, traces
+from orchestrator.daemon import captures, clock, counters, folders, lookups, nat, observe, power, traces
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.history import History
@@ -66,6 +66,7 @@ class Server:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ops: dict[str, Callable[[ClientRequest], Awaitable[wire.Message | wire.Frame]]] = {
             "hello": self._hello,
+            "clock": clock.answer,
             "plan": self._get_plan,
             "set_plan": self._set_plan,
             "commit": self._commit,
@@ -214,7 +215,8 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
-        await _all(lookups.write(host, request.message.get("names")) for host in hosts)
+        names = wire.unpacked(request.message.get("names"))
+        await _all(lookups.write(host, names) for host in hosts)
         return {}
 
     async def _list_hosts(self, _: ClientRequest) -> wire.Message:

@@ -17,6 +17,9 @@ from orchestrator.wire import Channel
 Progress = Callable[[str], None]  # a line about what is being done now
 
 
+State = Literal["running", "silent", "incomplete", "starting", "changing", "removing"]
+
+
 def counted(things: Sized, word: str) -> str:
     """ "1 host", "2 hosts"."""
     return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
@@ -50,7 +53,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     key: LabKey
     engine: str
-    state: Literal["running", "silent", "incomplete", "starting", "changing", "removing"]
+    state: State
     what: str = ""  # "12 hosts, 2 networks"
 
 

@@ -25,7 +25,7 @@ from orchestrator.engines import docker_objects as objects
 from orchestrator.engines.docker_client import Docker, is_gone, translated
 from orchestrator.machines import folders
 from orchestrator.model.plan import LabKey
-from orchestrator.wire import Channel, Stream
+from orchestrator.wire import Channel, Stream, StreamChannel
 
 if TYPE_CHECKING:
     from orchestrator.engines.docker_places import Place
@@ -217,7 +217,7 @@ def open_socket(folder: Path | None) -> Channel | None:
 
 def channel(stream: Stream) -> Channel:
     """The client's side of a connection."""
-    return Channel(stream)
+    return StreamChannel(stream)
 
 
 def open_bridge(docker: Docker, container: str, seconds: float = _HELLO_SECONDS) -> Channel | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -14,10 +13,11 @@ from orchestrator.engines import fake_tables
 from orchestrator.engines.fake_calls import Call, begin
 from orchestrator.engines.fake_files import File, hosts_file, pieces, tail_start
 from orchestrator.engines.fake_host import FakeHost
-from orchestrator.engines.fake_network import Network, Spec
+from orchestrator.engines.fake_machine import FakeMachine
+from orchestrator.engines.fake_network import Spec
 from orchestrator.engines.fake_programs import Program, check, lacks
 from orchestrator.engines.fake_session import Asked, Session, Steps, ended
-from orchestrator.engines.fake_tcp import Tcp
+from orchestrator.engines.fake_world import World
 from orchestrator.errors import AgentError, AgentGone, DaemonError, LabError
 from orchestrator.model.plan import LabKey
 
@@ -28,43 +28,50 @@ MAX_KNOWN = 4_000_000  # cookies whose ids are remembered
 class FakeDaemon:
     """One lab of the fake engine."""
 
-    def __init__(self, key: LabKey, ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        key: LabKey,
+        ended: Callable[[], None],
+        machine: FakeMachine | None = None,
+        world: World | None = None,
+    ) -> None:
         self.key = key
-        self.changed = threading.Condition(threading.RLock())
-        self.stirred = False
+        self.machine, self.world = machine or FakeMachine(), world or World()
+        self.changed = self.world.changed
         self.state = "incomplete"
         self._ended = ended
         self._lease: Session | None = None
-        self._sessions: list[Session] = []
+        self.sessions: list[Session] = []
         self._plan: Any = None
-        self._network = Network()
-        self._tcp = Tcp(self._network)
-        self._hosts: dict[str, FakeHost] = {}
-        self._made = 0
-        self._programs: list[Program] = []  # of all hosts, while they run by themselves
+        self._network, self._tcp = self.world.network, self.world.tcp
+        self.hosts: dict[str, FakeHost] = {}
+        self.networks: set[str] = set()
+        self.programs: list[Program] = []  # of all hosts, while they run by themselves
         self._known: OrderedDict[int, bytes] = OrderedDict()
         self._ops: dict[str, Callable[[Asked], Steps]] = {
             name.strip("_"): getattr(self, name) for name in _OPS
         }
+        self.world.daemons.append(self)
+        self.machine.hung_up.append(self.hang_up)
 
     @property
     def what(self) -> str:
         """For `Found`."""
-        return f"{len(self._hosts)} hosts, {len(self._network.networks)} networks"
+        return f"{len(self.hosts)} hosts, {len(self.networks)} networks"
 
     def connect(self) -> wire.Channel:
         """A new channel; the first one is the lease until `commit`."""
         session = Session(self)
         with self.changed:
-            self._sessions.append(session)
+            self.sessions.append(session)
             if self._lease is None and self.state == "incomplete":
                 self._lease = session
-        return wire.Channel(session)
+        return wire.StreamChannel(session)
 
     def left(self, session: Session) -> None:
         """A client has closed its channel."""
-        if session in self._sessions:
-            self._sessions.remove(session)
+        if session in self.sessions:
+            self.sessions.remove(session)
         self._released(session)
         if session is self._lease and self.state == "incomplete":
             self.end()
@@ -74,25 +81,34 @@ class FakeDaemon:
     def end(self) -> None:
         """The lab is over; every channel gets its end."""
         with self.changed:
-            for session in self._sessions:
-                session.open = False
-            self._sessions.clear()
+            self.hang_up()
             self.state = "ended"
+            for host in self.hosts.values():
+                host.remove()
+            if self in self.world.daemons:
+                self.world.daemons.remove(self)
+                self.machine.hung_up.remove(self.hang_up)
             self._ended()
+            self.changed.notify_all()
+
+    def hang_up(self) -> None:
+        """Every channel gets its end; what belonged to them is given up."""
+        with self.changed:
+            ended, self.sessions = self.sessions, []
+            for session in ended:
+                session.open = False
+                session.under_way.clear()
+                if self.state == "running":
+                    self._released(session)
             self.changed.notify_all()
 
     def settle(self) -> None:
         """Carry on all operations until nothing moves any more."""
-        self.stirred = True
-        while self.stirred:
-            self.stirred = False
-            self._tcp.tick()
-            self._attend()
-            for session in list(self._sessions):
-                session.advance()
-            self._run_programs()
-            self.stirred = self.stirred or bool(self._tcp.touched)
-        self.changed.notify_all()
+        self.world.settle()
+
+    def stir(self) -> None:
+        """Something moves."""
+        self.world.stirred = True
 
     def handle(self, asked: Asked) -> Steps:
         """The steps of one request."""
@@ -100,18 +116,6 @@ class FakeDaemon:
         if op is None:
             return _raising(DaemonError(f"no request {asked.message.get('op')!r} is known"))
         return op(asked)
-
-    def _attend(self) -> None:
-        while self._tcp.touched:
-            touched = self._tcp.touched.pop()
-            host = self._hosts.get(touched.stack.node.name)
-            if host and not host.paused:
-                host.agent.attend(touched)
-
-    def _run_programs(self) -> None:
-        for program in self._programs:
-            program.run()
-        self._programs = [program for program in self._programs if program.alive]
 
     def _host(self, asked: Asked) -> FakeHost:
         """For what may take as long as it likes."""
@@ -130,9 +134,9 @@ class FakeDaemon:
         return _on(host)
 
     def _named(self, name: object) -> FakeHost:
-        if not isinstance(name, str) or name not in self._hosts:
-            raise AgentError(f"the lab has no host {name!r}", f"hosts: {', '.join(list(self._hosts)[:20])}")
-        return self._hosts[name]
+        if not isinstance(name, str) or name not in self.hosts:
+            raise AgentError(f"the lab has no host {name!r}", f"hosts: {', '.join(list(self.hosts)[:20])}")
+        return self.hosts[name]
 
     # ---- the lab
 
@@ -142,6 +146,12 @@ class FakeDaemon:
             raise DaemonError(f"the daemon speaks version {wire.VERSION}, not {asked.get('version')}")
         about = {"owner": self.key.owner, "name": self.key.name, "state": self.state, "pid": os.getpid()}
         return {"version": wire.VERSION, "engine": "fake", **about}
+
+    def _clock(self, asked: Asked) -> Steps:
+        """No two machines of this engine are of one boot, whatever computer they are played on."""
+        yield from ()
+        now = round(self.machine.clock() * 1e9)
+        return {"clock": [now, time.time_ns(), now, 0], "boot": ""}
 
     def _plan_(self, asked: Asked) -> Steps:
         yield from ()
@@ -169,9 +179,10 @@ class FakeDaemon:
     def _make(self, asked: Asked) -> Steps:
         yield from ()
         for network in asked.get("networks", ()):
+            self.networks.add(network["name"])
             self._network.networks.setdefault(network["name"], network)
         for spec in asked.get("hosts", ()):
-            if spec["name"] not in self._hosts:
+            if spec["name"] not in self.hosts:
                 self._add(spec)
                 asked.part({"host": spec["name"]})
         return {}
@@ -180,23 +191,24 @@ class FakeDaemon:
         for link in spec.get("interfaces", ()):
             if link["network"] not in self._network.networks:
                 raise DaemonError(f"{spec['name']} is to be on network {link['network']}, which is not there")
-        self._made += 1
-        self._hosts[spec["name"]] = FakeHost(spec, self._made, self._network, self._tcp)
+        self.world.made += 1
+        self.hosts[spec["name"]] = FakeHost(spec, self.world.made, self._network, self._tcp)
 
     def _remove(self, asked: Asked) -> Steps:
         yield from ()
         for name in asked.get("hosts", ()):
-            if host := self._hosts.pop(name, None):
+            if host := self.hosts.pop(name, None):
                 host.remove()
         for name in asked.get("networks", ()):
+            self.networks.discard(name)
             self._network.networks.pop(name, None)
         return {}
 
     def _configure(self, asked: Asked) -> Steps:
         yield from ()
-        text = File(hosts_file(asked.get("names", ())), 0o644)
+        text = File(hosts_file(wire.unpacked(asked.get("names")) or ()), 0o644)
         for spec in asked.get("hosts", ()):
-            host = self._hosts.get(spec["name"])
+            host = self.hosts.get(spec["name"])
             if host and not host.off:
                 host.configure(spec)
                 host.files.tree["/etc/hosts"] = text
@@ -204,7 +216,7 @@ class FakeDaemon:
 
     def _hosts_(self, asked: Asked) -> Steps:
         yield from ()
-        return {"hosts": [host.describe() for host in self._hosts.values()]}
+        return {"hosts": [host.describe() for host in self.hosts.values()]}
 
     # ---- the agents
 
@@ -220,7 +232,8 @@ class FakeDaemon:
             if agent.released:
                 raise AgentError("what this call belongs to was released")
             yield from self._answering(asked, call.deadline + ANSWER_SECONDS)
-        return wire.Frame(call.answer(), bytes(call.data))
+        answer = call.answer()
+        return wire.Frame(answer | {"began": self.machine.clock(answer["began"])}, bytes(call.data))
 
     def _calls(self, asked: Asked) -> Steps:
         """Many calls; each answer is a part."""
@@ -243,7 +256,7 @@ class FakeDaemon:
         return {"closed": self._released(asked.session)}
 
     def _released(self, session: Session) -> int:
-        return sum(host.release(session) for host in self._hosts.values())
+        return sum(host.release(session) for host in self.hosts.values())
 
     def _pause(self, asked: Asked) -> Steps:
         yield from ()
@@ -275,7 +288,7 @@ class FakeDaemon:
         host, name = self._host(asked), str(asked.get("program", "run"))
         yield from ()
         answer = host.start(name, asked["argv"], asked.get("env", {}))
-        self._programs.append(host.programs[name])
+        self.programs.append(host.programs[name])
         return answer
 
     def _stop(self, asked: Asked) -> Steps:
@@ -358,14 +371,16 @@ class FakeDaemon:
 
     def _snapshot(self, asked: Asked) -> Steps:
         yield from ()
-        began = time.monotonic()
-        for host in [self._named(name) for name in asked.get("hosts", list(self._hosts))]:
+        began = self.machine.clock()
+        for host in [self._named(name) for name in asked.get("hosts", list(self.hosts))]:
             self._send_tables(asked, host)
-        return {"machine": "fake", "began": began, "ended": time.monotonic(), "not_observed": []}
+        ended = self.machine.clock()
+        return {"machine": self.machine.name, "began": began, "ended": ended, "not_observed": []}
 
     def _send_tables(self, asked: Asked, host: FakeHost) -> None:
         name, holders = host.node.name, bool(asked.get("holders"))
         part, tables = fake_tables.snapshot(name, host.stack, host.processes(), holders)
+        part |= {key: self.machine.clock(part[key]) for key in ("began", "ended")}
         cookies = [record[-1] for record in fake_tables.DIAG.iter_unpack(tables[2])]
         tables.append(b"".join(self._known[cookie] for cookie in cookies if cookie in self._known))
         part["sizes"] = dict(zip(("tcp", "tcp6", "diag", "holders", "known"), map(len, tables), strict=True))
@@ -374,10 +389,10 @@ class FakeDaemon:
     def _counters(self, asked: Asked) -> Steps:
         """A model that sends no packets counts none: nothing is said, rather than 0."""
         yield from ()
-        hosts = [self._named(name) for name in asked.get("hosts", list(self._hosts))]
+        hosts = [self._named(name) for name in asked.get("hosts", list(self.hosts))]
         for host in [one for one in hosts if not one.off]:
             sizes = dict.fromkeys(("netstat", "snmp", "snmp6"), 0)
-            asked.part({"host": host.node.name, "at": time.monotonic(), "sizes": sizes})
+            asked.part({"host": host.node.name, "at": self.machine.clock(), "sizes": sizes})
         return {"not_observed": [one.node.name for one in hosts if one.off]}
 
     def _remember(self, asked: Asked) -> Steps:
@@ -390,41 +405,11 @@ class FakeDaemon:
         return {}
 
 
-_OPS = (
-    *(
-        "_hello",
-        "_plan_",
-        "_set_plan",
-        "_commit",
-        "_down",
-        "_make",
-        "_remove",
-        "_configure",
-        "_hosts_",
-        "_call",
-        "_calls",
-    ),
-    *(
-        "_listen",
-        "_connect",
-        "_start",
-        "_stop",
-        "_exec",
-        "_put",
-        "_get",
-        "_list",
-        "_mkdir",
-        "_logs",
-        "_snapshot",
-    ),
-    "_remember",
-    "_release",
-    "_counters",
-    "_signal",
-    "_pause",
-    "_resume",
-    "_power_off",
+_WORDS = (
+    "hello clock plan_ set_plan commit down make remove configure hosts_ call calls release pause resume "
+    "power_off listen connect start stop signal exec put get list mkdir logs snapshot counters remember"
 )
+_OPS = tuple(f"_{name}" for name in _WORDS.split())
 
 
 def _on(host: FakeHost) -> FakeHost:

@@ -24,10 +24,10 @@ class Daemon(Protocol):
     """What a session needs of its lab."""
 
     changed: threading.Condition
-    stirred: bool
 
     def handle(self, asked: Asked) -> Steps: ...
     def settle(self) -> None: ...
+    def stir(self) -> None: ...
     def left(self, session: Session) -> None: ...
 
 
@@ -100,7 +100,7 @@ class Session:
     def send(self, message: wire.Message, data: bytes = b"") -> None:
         """A frame to the client."""
         self._out += wire.encode(message, data)
-        self._daemon.stirred = True
+        self._daemon.stir()
 
     def _take(self, frame: wire.Frame) -> None:
         number = frame.message.get("id")

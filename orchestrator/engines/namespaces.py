@@ -24,7 +24,7 @@ from orchestrator.engines.base import Found, Probe, Progress, counted
 from orchestrator.engines.structure import Structure, kept_unless_it_fails, of_changes
 from orchestrator.model.plan import Change, LabKey, Plan, PlannedHost
 from orchestrator.model.topology import Resources
-from orchestrator.wire import Channel
+from orchestrator.wire import Channel, StreamChannel
 
 if TYPE_CHECKING:
     from orchestrator.engines.namespaces_find import Daemon
@@ -121,7 +121,7 @@ def _connect(daemon: Daemon) -> Channel | None:
     from orchestrator.engines import namespaces_find
 
     sock = namespaces_find.connect(daemon)
-    return None if sock is None else Channel(sock)
+    return None if sock is None else StreamChannel(sock)
 
 
 def _let_go(daemon: Daemon) -> None:
@@ -130,7 +130,7 @@ def _let_go(daemon: Daemon) -> None:
         channel = _connect(daemon)
         if channel is not None:
             with channel:
-                channel.stream.settimeout(_LET_GO_SECONDS)
+                channel.settimeout(_LET_GO_SECONDS)
                 channel.call("unwatch")
 
 
@@ -142,7 +142,7 @@ def _found(daemon: Daemon) -> Found:
     sock = namespaces_find.connect(daemon)
     if sock is None:
         return nothing
-    with Channel(sock) as channel:
+    with StreamChannel(sock) as channel:
         try:
             state = channel.hello(_FIND_SECONDS).get("state")
             sock.settimeout(_FIND_SECONDS)
@@ -218,7 +218,7 @@ def start_daemon(key: LabKey) -> Channel:
         os.close(writer)
         said = _read_all(reader, time.monotonic() + _START_SECONDS)
         process.wait()
-        return _greeted(Channel(ours), said)
+        return _greeted(StreamChannel(ours), said)
     except BaseException:
         ours.close()
         raise

@@ -7,6 +7,8 @@ from typing import NamedTuple, cast
 
 from orchestrator.engines.base import Engine, Probe
 from orchestrator.errors import EngineUnavailable, UsageError
+from orchestrator.machines.base import Asked, open_machine
+from orchestrator.model.plan import PlannedMachine
 
 # name: (module, class). In the order in which a running lab is looked for: the cheapest look first.
 ENGINES: dict[str, tuple[str, str]] = {
@@ -36,6 +38,35 @@ def engine(name: str) -> Engine:
         return cast(Engine, getattr(importlib.import_module(module), kind)())
     except ImportError as error:
         raise EngineUnavailable(f"the engine {name} cannot be loaded: {error}") from error
+
+
+def ask_secrets(asked: Asked) -> None:
+    """Who is asked for the password of a machine, from now on; nobody, unless this was called."""
+    global _ask  # noqa: PLW0603
+    _ask = asked
+
+
+_ask: Asked = lambda _: None  # noqa: E731
+
+
+def _secrets(question: str) -> str | None:
+    return _ask(question)
+
+
+def on(name: str, machine: PlannedMachine) -> Engine:
+    """The engine of that name on one machine of several. Raises EngineUnavailable for one that cannot be."""
+    if name == "fake":
+        from orchestrator.engines.fake import FakeEngine
+
+        return FakeEngine(machine.name)
+    if name == "docker":
+        from orchestrator.engines.docker import DockerEngine
+
+        return DockerEngine(open_machine(machine.name, machine.url, _secrets))
+    raise EngineUnavailable(
+        f"the engine {name} makes hosts on this computer only",
+        "leave out `machines`, or use docker",
+    )
 
 
 def searched(name: str = "auto") -> tuple[str, ...]:

@@ -7,6 +7,7 @@ packets out of a ring (daemon/clock.py).
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from orchestrator.errors import ObservationError
 
 SET = 1_000_000  # ns between two readings that are more than a clock's drift: NTP slews by 0.5 ms/s at most
 SUSPENDED = 10_000_000  # ns
-DRIFT = (
+UNSEEN = (
     100_000  # ns by which the real-time clock may go apart from the monotonic one between two kept readings
 )
 MOST = 20_000  # readings that are kept: more than two hours at NTP's greatest slew
@@ -93,7 +94,7 @@ class Readings:
         """Of readings between which nothing happened the first and the last are enough. Where the offset has
         moved, the one before stays, too: it did between these two."""
         before, self._latest = self._latest, now
-        if self._kept and abs(_offset(now) - _offset(self._kept[-1])) <= DRIFT:
+        if self._kept and abs(_offset(now) - _offset(self._kept[-1])) <= UNSEEN:
             return
         if len(self._kept) >= MOST:
             return
@@ -137,3 +138,104 @@ def shift_of(trips: Sequence[Trip], same: bool) -> Shift:
     if same and best.asked <= best.there <= best.answered:
         return Shift()
     return Shift((best.asked + best.answered) // 2 - best.there, (best.answered - best.asked + 1) // 2)
+
+
+# Two computers' monotonic clocks run apart by so much at most: NTP slews by 500 ppm (adjtimex(2)), and each
+# quartz is off by some 50.
+DRIFT = 600e-6
+STEERED = 1_000_000_000  # ns in which what is known better is taken over: no moment may be told out of order
+
+
+class Knot(NamedTuple):
+    """From `there` on our clock is taken to run as the line from `ours` with `slope`; the truth is within
+    `error` at that moment."""
+
+    there: int
+    ours: int
+    slope: float
+    error: int
+
+
+class Clock:
+    """Another computer's monotonic clock, by round trips that are made again and again. Pure.
+
+    A trip says that when the other's clock was `there` ours was between `asked` and `answered`. From one trip
+    to the next that interval widens by DRIFT, and the new trip narrows it. What has been mapped once stays
+    so: moments of one computer stay in their order. `same`: it is our own clock.
+    """
+
+    def __init__(self) -> None:
+        self.same = False
+        self.uneven = 0  # ns by which trips contradict each other: the clock ran faster than any should
+        self.trips: list[Trip] = []
+        self._knots: list[Knot] = []
+        self._low = self._high = 0
+        self._worst = 0  # ns: error between knots
+
+    def add(self, trips: Sequence[Trip]) -> None:
+        """More of them, in their order; of those made together the quickest says most."""
+        for trip in trips:
+            if self._knots and trip.there <= self._knots[-1].there:
+                continue
+            self.trips.append(trip)
+            self._knot(trip)
+
+    def _knot(self, trip: Trip) -> None:
+        if not self._knots:
+            self._low, self._high = trip.asked, trip.answered
+            middle = (trip.asked + trip.answered) // 2
+            self._knots.append(Knot(trip.there, middle, 1.0, trip.answered - middle + 1))
+            return
+        last = self._knots[-1]
+        passed = trip.there - last.there
+        apart = int(passed * DRIFT) + 1
+        low = max(self._low + passed - apart, trip.asked)
+        high = min(self._high + passed + apart, trip.answered)
+        if low > high:
+            self.uneven = max(self.uneven, low - high)
+            low, high = trip.asked, trip.answered
+        self._low, self._high = low, high
+        ours = _along(last, trip.there)
+        off = (low + high) / 2 - ours
+        slope = 1.0 + max(-DRIFT, min(DRIFT, off / STEERED))
+        self._knots.append(Knot(trip.there, ours, slope, max(ours - low, high - ours, 0) + 1))
+        more, errors = int(passed * 2 * DRIFT), sorted((last.error, self._knots[-1].error))
+        self._worst = max(self._worst, min(errors[0] + more, (sum(errors) + more) // 2 + 1))
+
+    def moment(self, there: int) -> tuple[int, int]:
+        """(ours, error) of a moment of the other clock, ns."""
+        if self.same or not self._knots:
+            return there, 0
+        at = bisect.bisect_right(self._knots, there, key=_there) - 1
+        if at < 0:
+            first = self._knots[0]
+            before = first.there - there
+            return first.ours - before, first.error + int(before * DRIFT) + self.uneven
+        knot = self._knots[at]
+        error = knot.error + int((there - knot.there) * 2 * DRIFT)
+        if at + 1 < len(self._knots):
+            after = self._knots[at + 1]
+            error = min(error, after.error + int((after.there - there) * 2 * DRIFT))
+        return _along(knot, there), error + self.uneven
+
+    def worst(self, began: int, ended: int) -> int:
+        """The greatest error of what is between these moments of our clock, ns."""
+        if self.same or not self._knots:
+            return 0
+        first, last = self._knots[0], self._knots[-1]
+        edges = (first.there + began - first.ours, last.there + ended - last.ours)
+        found = max(self._worst, *(self.moment(edge)[1] for edge in edges))
+        return found + int(found * 2 * DRIFT) + self.uneven  # the edges are known no better
+
+    def seconds(self, there: float) -> float:
+        """As `moment`, of seconds; without the error."""
+        return self.moment(round(there * 1e9))[0] / 1e9
+
+
+def _there(knot: Knot) -> int:
+    return knot.there
+
+
+def _along(knot: Knot, there: int) -> int:
+    passed = there - knot.there
+    return knot.ours + passed + int(passed * (knot.slope - 1.0))

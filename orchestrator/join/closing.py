@@ -37,15 +37,18 @@ class Ends(NamedTuple):
     whole: bool
 
 
-def closing(crossings: Sequence[Crossing], client: Ends, server: Ends) -> Closing:
-    """By the order in which FIN and RST were sent; without packets, by the order of the changes or calls."""
+def closing(crossings: Sequence[Crossing], client: Ends, server: Ends, *, apart: float = 0.0) -> Closing:
+    """By the order in which FIN and RST were sent; without packets, by the order of the changes or calls.
+    `apart`: how far the clocks of the two may be apart.
+    """
     ends: dict[Side, _End] = {}
     sides: dict[Side, Ends] = {"client": client, "server": server}
     for crossing in crossings:
         flags = crossing.segment.flags
         if flags & (FIN | RST) and crossing.sender not in ends:
             sender = sides[crossing.sender]
-            if flags & RST and _still_asking(sender, crossing.segment.t):
+            off = 0.0 if crossing.sent is not None else apart
+            if flags & RST and _still_asking(sender, crossing.segment.t, off):
                 continue
             if flags & RST and crossing.sent is None and sender.whole:
                 return Closing(by="RST", at=crossing.segment.t, known=False, why=NOBODY)
@@ -61,14 +64,16 @@ def closing(crossings: Sequence[Crossing], client: Ends, server: Ends) -> Closin
             told = _told(one)
             if told is not None:
                 ends[side] = told
-    return _first(ends) if ends else _unseen(sides)
+    return _first(ends, apart) if ends else _unseen(sides)
 
 
-def _still_asking(sender: Ends, at: float) -> bool:
+def _still_asking(sender: Ends, at: float, off: float) -> bool:
     """Whether its RST was about another connection: in SYN_SENT it answers so what does not acknowledge its
     SYN, and goes on (RFC 9293, 3.10.7.3)."""
     return any(
-        span.state == "SYN_SENT" and span.began < at and (span.ended is None or span.ended > at + span.error)
+        span.state == "SYN_SENT"
+        and span.began < at
+        and (span.ended is None or span.ended > at + span.error + off)
         for span in sender.history.spans
     )
 
@@ -89,7 +94,7 @@ def _told(end: Ends) -> _End | None:
     return None
 
 
-def _first(ends: dict[Side, _End]) -> Closing:
+def _first(ends: dict[Side, _End], apart: float) -> Closing:
     first, *others = sorted(ends, key=lambda side: (ends[side].at, side))
     one = ends[first]
     if others:
@@ -97,10 +102,10 @@ def _first(ends: dict[Side, _End]) -> Closing:
         if _answers(one, other):
             first, one, other = others[0], other, one
         elif not _answers(other, one):
-            apart = other.at - one.at
-            if apart <= one.error + other.error or not (one.exact and other.exact):
+            error = one.error + other.error + apart
+            if other.at - one.at <= error or not (one.exact and other.exact):
                 by = one.by if one.by == other.by else None
-                return Closing(by=by, at=one.at, error=one.error + other.error, known=False, why=TOGETHER)
+                return Closing(by=by, at=one.at, error=error, known=False, why=TOGETHER)
     return Closing(first=first, by=one.by, at=one.at, error=one.error)
 
 
@@ -123,7 +128,10 @@ def _unseen(sides: dict[Side, Ends]) -> Closing:
             return Closing(first=side, by="timeout", at=last.began, error=last.error)
         if last.state == "CLOSE" and len(spans) > 1 and spans[-2].state == "SYN_SENT":
             return Closing(
-                first=side, at=last.began, error=last.error, why="it was closed while it connected"
+                first=side,
+                at=last.began,
+                error=last.error,
+                why="it was closed while it connected",
             )
     for end in sides.values():
         if any(span.state in _ENDED for span in end.history.spans):

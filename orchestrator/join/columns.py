@@ -109,15 +109,23 @@ def address_text(hi: int, lo: int) -> str:
 
 @no_collection()
 def read(
-    host: str, pieces: Pieces, processes: Sequence[Process], order: ByteOrder = sys.byteorder
+    host: str,
+    pieces: Pieces,
+    processes: Sequence[Process],
+    order: ByteOrder = sys.byteorder,
+    *,
+    machine: int = 0,
 ) -> Columns:
-    """A host's tables, with who holds what and sock_diag's cookies and limits. Raises ObservationError."""
+    """A host's tables, with who holds what and sock_diag's cookies and limits. `machine`: set in its cookies.
+    Raises ObservationError."""
     tables = [numeric.rows(pieces.tcp, host, 4, order), numeric.rows(pieces.tcp6, host, 6, order)]
     raw = np.concatenate(tables)
     holders = _of_rows(raw["inode"], _holders(host, pieces.holders, processes))
     found = Columns(host, raw, holders, np.zeros(len(raw), np.uint64), np.full(len(raw), NO_LIMIT, np.int64))
     if pieces.diag:
         _identify(found, np.frombuffer(pieces.diag, _DIAG))
+    if machine:
+        found.cookie[found.cookie != 0] |= np.uint64(machine)
     return found
 
 

@@ -27,15 +27,16 @@ def crossings(
     expected: Expected | None,
     *,
     until: float,
+    apart: float = 0.0,
 ) -> list[Timed]:
     """(when it was first seen, the crossing) of one direction. `again`: places in `sent` of what had been
     sent before. `expected`: whether a segment would have been seen if it had come; None: none would.
-    `until`: when the recording ended."""
+    `until`: when the recording ended. `apart`: how far the clocks of the two ends may be apart."""
     if len(sent) == len(received):
         found = _straight(sender, sent, received, again)
         if found is not None:
             return found
-    came = _arrivals(sent, received)
+    came = _arrivals(sent, received, apart)
     last = max(received[-1].t if received else float("-inf"), until - ON_THE_WAY)
     copies = {_bytes(sent[place]): sent[place].t for place in sorted(again) if place < len(sent)}
     otherwise = _Pieces([one for place, one in came.items() if place < 0])
@@ -45,7 +46,7 @@ def crossings(
         missing = (
             there is None
             and expected is not None
-            and segment.t < max(last, copies.get(_bytes(segment), last))
+            and segment.t + apart < max(last, copies.get(_bytes(segment), last))
             and expected(segment)
             and not otherwise.have(segment)
         )
@@ -78,7 +79,7 @@ class _Pieces:
         return before > 0 and self._ends[before - 1] > at
 
 
-def _arrivals(sent: Sequence[Segment], received: Sequence[Segment]) -> dict[int, Segment]:
+def _arrivals(sent: Sequence[Segment], received: Sequence[Segment], apart: float) -> dict[int, Segment]:
     """What came, by its place in `sent`; by a negative number what nobody saw leave."""
     leaving: dict[Form, list[int]] = {}
     arriving: dict[Form, list[Segment]] = {}
@@ -91,7 +92,7 @@ def _arrivals(sent: Sequence[Segment], received: Sequence[Segment]) -> dict[int,
         left = leaving.get(form, [])
         for at, segment in enumerate(came):
             if len(left) > len(came) - at:  # of copies the latest that can be this one
-                place = max((one for one in left if sent[one].t <= segment.t), default=NOWHERE)
+                place = max((one for one in left if sent[one].t <= segment.t + apart), default=NOWHERE)
             else:
                 place = left[0] if left else NOWHERE
             if place == NOWHERE:

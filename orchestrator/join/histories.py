@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from orchestrator.join import happened, ids
+from orchestrator.join.apart import Apart
 from orchestrator.join.closing import Ends, closing
 from orchestrator.join.crossings import ON_THE_WAY, Expected, crossings, in_order
 from orchestrator.join.incarnations import Life
@@ -25,7 +26,10 @@ class Histories:
     """Made one after the other, in the order of their first signs: a tuple without cookie that is used again
     gets another number."""
 
-    def __init__(self, recording: Recording, spaces: Spaces, watching: Watching, states: States) -> None:
+    def __init__(
+        self, recording: Recording, spaces: Spaces, watching: Watching, states: States, apart: Apart
+    ) -> None:
+        self._apart = apart
         self._length = watching.length
         self._spaces, self._watching, self._states = spaces, watching, states
         self._numbers: dict[str, int] = {}
@@ -58,7 +62,10 @@ class Histories:
             crossings=crossed,
             events=tuple(events),
             closing=closing(
-                crossed, self._closes(client, ends[0], began), self._closes(server, ends[1], began)
+                crossed,
+                self._closes(client, ends[0], began),
+                self._closes(server, ends[1], began),
+                apart=self._apart.between(ends[0].host, ends[1].host),
             ),
             isn_client=isns[0],
             isn_server=isns[1],
@@ -77,18 +84,18 @@ class Histories:
     def _closes(self, life: Life | None, end: EndHistory, began: float) -> Ends:
         if life is None or end.host is None:
             return Ends(life, end, 0.0, False)
-        host = self._states.host(end.host)
-        return Ends(
-            life, end, host.packets.error, host.packets.watched and host.packets.whole(began, life.ended)
-        )
+        packets = self._states.host(end.host).packets
+        return Ends(life, end, packets.error, packets.watched and packets.whole(began, life.ended))
 
     def _crossed(self, mates: Mates, states: Sequence[EndStates]) -> tuple[Crossing, ...]:
         client, server = mates
         (sent_c, came_c), (sent_s, came_s) = _ways(client), _ways(server)
         again_c, again_s = (one.machine.again if one.machine else () for one in states)
+        hosts = (life.host if life is not None else None for life in mates)
+        clocks = {"until": self._length, "apart": self._apart.between(*hosts)}
         return in_order(
-            crossings("client", sent_c, came_s, again_c, self._expected(server, client), until=self._length)
-            + crossings("server", sent_s, came_c, again_s, self._expected(client, server), until=self._length)
+            crossings("client", sent_c, came_s, again_c, self._expected(server, client), **clocks)
+            + crossings("server", sent_s, came_c, again_s, self._expected(client, server), **clocks)
         )
 
     def _expected(self, receiver: Life | None, sender: Life | None) -> Expected | None:
@@ -99,13 +106,14 @@ class Histories:
         if host is None:
             return None
         packets, length = self._states.host(host).packets, self._length
+        off = self._apart.between(host, sender.host)
         everything = packets.everything or (receiver is not None and whole(receiver))
         if not packets.watched:
             return None
 
         def expected(segment: Segment) -> bool:
             kept = everything or segment.flags & (SYN | FIN | RST)
-            return bool(kept) and packets.whole(segment.t, min(segment.t + ON_THE_WAY, length))
+            return bool(kept) and packets.whole(segment.t - off, min(segment.t + ON_THE_WAY + off, length))
 
         return expected
 
@@ -146,7 +154,7 @@ class Histories:
             found += happened.of_sightings(life.sightings, number, side)
         if life.called is not None:
             found += [happened.of_call(call, number, side) for call in life.called.calls]
-        return found
+        return [self._apart.stamped(event) for event in found] if self._apart else found
 
     def _number(self, mates: Mates) -> str:
         """The row's, where it was seen in one; else by a cookie, else by what is known of it. Each once."""

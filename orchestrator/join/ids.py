@@ -11,6 +11,8 @@ from orchestrator.model.rows import SocketEntry
 
 BITS = 48  # of an id; cookies count up from 1 (net/core/sock_diag.c, sock_gen_cookie)
 HASHED = 1 << (BITS - 1)  # set where there was no cookie to take it from
+MACHINE = 36  # bits of a cookie; those above say on which machine of several the socket is: 0 is the first
+OF_MACHINE = (1 << MACHINE) - 1
 
 
 class Known:

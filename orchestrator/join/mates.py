@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from orchestrator.join import roles
+from orchestrator.join.apart import Apart
 from orchestrator.join.incarnations import Life
 from orchestrator.join.spaces import Space, Spaces
 from orchestrator.join.translations import Translations
@@ -43,7 +44,9 @@ class Mating:
         spaces: Spaces,
         translations: Translations,
         listens: frozenset[tuple[str, int]] = frozenset(),
+        apart: Apart | None = None,
     ) -> None:
+        self._apart = apart or Apart()
         self._spaces, self._translations, self._listens = spaces, translations, listens
         self._lives = found
         self._at: dict[Key, list[Life]] = {}
@@ -72,7 +75,7 @@ class Mating:
 
     def _mate(self, life: Life, taken: set[int]) -> Life | None:
         near = (one for one in self._candidates(life) if id(one) not in taken)
-        fitting = [one for one in near if fits(life, one)]
+        fitting = [one for one in near if fits(life, one, self._apart.between(life.host, one.host))]
         if not fitting:
             return None
         return min(fitting, key=lambda one: (not _certain(life, one), abs(one.began - life.began)))
@@ -119,8 +122,8 @@ def _order(life: Life) -> tuple[float, str, Address, Address]:
     return life.began, life.host, life.local, life.peer
 
 
-def fits(a: Life, b: Life) -> bool:
-    """Whether both can be of one incarnation."""
+def fits(a: Life, b: Life, apart: float = 0.0) -> bool:
+    """Whether both can be of one incarnation. `apart`: how far their clocks may be apart."""
     if a is b:
         return False
     if _certain(a, b):
@@ -131,7 +134,8 @@ def fits(a: Life, b: Life) -> bool:
     rows = [{one.connection for one in life.sightings} - {None} for life in (a, b)]
     if all(rows) and not rows[0] & rows[1]:
         return False
-    return a.began <= b.ended + NEAR and b.began <= a.ended + NEAR
+    near = NEAR + apart
+    return a.began <= b.ended + near and b.began <= a.ended + near
 
 
 def _certain(a: Life, b: Life) -> bool:

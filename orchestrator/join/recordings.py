@@ -25,6 +25,7 @@ from orchestrator.model.recording import (
     Change,
     Look,
     Loss,
+    MachineClock,
     Reading,
     Recording,
     Said,
@@ -65,6 +66,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     length: float
     clock: tuple[str, ...] = ()
     zone: int = 0
+    clocks: tuple[MachineClock, ...] = ()
     plan: Plan | None = None
 
 
@@ -79,6 +81,7 @@ def encode(recording: Recording, most: int = MOST) -> bytes:
         length=recording.length,
         clock=recording.clock,
         zone=recording.zone,
+        clocks=recording.clocks,
         plan=recording.plan,
     )
     lines = [encoder.encode(head)]
@@ -146,6 +149,7 @@ def decode(data: bytes) -> Recording:
         length=head.length,
         clock=head.clock,
         zone=head.zone,
+        clocks=head.clocks,
         plan=head.plan,
         segments=tuple(found[_SEGMENT]),
         **{field: tuple(found[kind]) for kind, (field, _) in _KINDS.items()},

@@ -78,23 +78,34 @@ def read_part(part: Mapping[str, Any], data: bytes, *, large: int = LARGE) -> Ho
     host = _text(part, "host")
     pieces = _cut(host, part.get("sizes"), data)
     processes = [_process(host, item) for item in _list(host, part, "processes")]
+    machine = _whole(part.get("cookies", 0))  # what is set in its cookies where the lab has several kernels
     return HostTables(
         host=host,
-        entries=_entries(host, pieces, processes, large),
+        entries=_entries(host, pieces, processes, large, machine),
         translations=tuple(_translation(host, item) for item in _list(host, part, "translations")),
-        known=dict(KNOWN.iter_unpack(pieces.known)),
+        known=_known(pieces.known, machine),
         netns=_whole(part.get("netns", 0)),
         off=part.get("off") is True,
         taken=Taken(began=_number(host, part, "began"), ended=_number(host, part, "ended")),
     )
 
 
-def _entries(host: str, pieces: Pieces, processes: Sequence[Process], large: int) -> Sequence[SocketEntry]:
+def _known(records: bytes, machine: int) -> dict[int, int]:
+    known = dict(KNOWN.iter_unpack(records))
+    return {cookie | machine: number for cookie, number in known.items()} if machine else known
+
+
+def _entries(
+    host: str, pieces: Pieces, processes: Sequence[Process], large: int, machine: int
+) -> Sequence[SocketEntry]:
     if len(pieces.tcp) + len(pieces.tcp6) >= large:
         from orchestrator.join.columns import read
 
-        return read(host, pieces, processes)
-    return plain_entries(host, pieces, processes)
+        return read(host, pieces, processes, machine=machine)
+    found = plain_entries(host, pieces, processes)
+    if not machine:
+        return found
+    return [msgspec.structs.replace(e, cookie=e.cookie | machine) if e.cookie else e for e in found]
 
 
 def plain_entries(host: str, pieces: Pieces, processes: Sequence[Process]) -> tuple[SocketEntry, ...]:

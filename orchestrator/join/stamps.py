@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from orchestrator.join.clock import DRIFT
+from orchestrator.join.clock import UNSEEN
 from orchestrator.model.recording import Reading, Recording, Said
 
 S = 1_000_000_000
@@ -116,7 +116,7 @@ class Clock:
         found = sorted(readings, key=lambda one: one.t)
         self._times = [round(one.t * S) for one in found]
         self._offsets = [one.real - at for one, at in zip(found, self._times, strict=True)]
-        self._errors = [round(one.error * S) + DRIFT for one in found]
+        self._errors = [round(one.error * S) + UNSEEN for one in found]
 
     def earliest(self, stamp: Stamp, zone: int, first: int, last: int) -> int | None:
         """When the clock first showed that, of all moments until `last` and not long before `first` at which

@@ -11,6 +11,7 @@ from operator import attrgetter
 
 from orchestrator.garbage import no_collection
 from orchestrator.join import happened
+from orchestrator.join.apart import Apart
 from orchestrator.join.callers import called
 from orchestrator.join.histories import Histories
 from orchestrator.join.incarnations import Life, attach, lives
@@ -51,19 +52,21 @@ def _joined(recording: Recording, plan: Plan, translated: tuple[Translation, ...
     flat = _without_copies([life for one in found.values() for life in one], plan, places)
     for life in flat:
         life.complete()
-    mates = Mating(flat, spaces, translations, places.listens).run()
+    apart = Apart(recording.clocks)
+    mates = Mating(flat, spaces, translations, places.listens, apart).run()
     watching = Watching(recording)
     cookies = frozenset(h.name for h in plan.hosts if h.sysctls.get("net.ipv4.tcp_syncookies") == "2")
     states = States(recording, watching, tampered(recording), cookies)
-    histories = Histories(recording, spaces, watching, states)
+    histories = Histories(recording, spaces, watching, states, apart)
     joined = tuple(histories.of(one) for one in mates)
-    events: list[Event] = [event for history in joined for event in history.events]
-    events += [happened.of_call(call, None, None) for call in elsewhere]
-    events += [happened.of_said(said) for said in placed(recording)]
-    events += [happened.of_change(change, None, None) for change in places.nameless]
-    events += happened.of_forwarded(
+    others: list[Event] = [happened.of_call(call, None, None) for call in elsewhere]
+    others += [happened.of_said(said) for said in placed(recording)]
+    others += [happened.of_change(change, None, None) for change in places.nameless]
+    others += happened.of_forwarded(
         places.forwarded, joined, spaces, lambda host: watching.of("packet", host).error
     )
+    events = [event for history in joined for event in history.events]
+    events += [apart.stamped(event) for event in others] if apart else others
     events.sort(key=attrgetter("t"))
     return Timeline(recording=recording, events=tuple(events), histories=joined, losses=_losses(recording))
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from orchestrator.errors import ObservationError
+from orchestrator.join.clock import Clock
 from orchestrator.join.traces import SLOT, Changes
 from orchestrator.model.recording import Change, Loss, Stage, Watch
 
@@ -36,15 +37,17 @@ class _Lost(NamedTuple):
 
 
 class Traced:
-    """Of one daemon. `origin`: when t = 0 is, ns by our own monotonic clock."""
+    """Of one daemon. `origin`: when t = 0 is, ns by our own monotonic clock. `clock`: of its machine, one of
+    several, in whose cookies `machine` is set."""
 
-    def __init__(self, origin: int) -> None:
+    def __init__(self, origin: int, clock: Clock | None = None, machine: int = 0) -> None:
+        self._clock, self._machine = clock, machine
         self.why = "it is not known whether anything is traced"  # nothing is, or no longer
         self.shift = 0  # ns: what is added to the daemon's monotonic clock to have ours
         self._origin = origin
         self._names: dict[int, str] = {}
         self._gone: dict[int, int] = {}
-        self._changes = Changes(self._names, gone=self._gone)
+        self._changes = self._new_changes()
         self._hosts: dict[int, _Host] = {}  # by the cookie of the network namespace
         self._unwatched: dict[str, str] = {}
         self._missing = ""  # tracepoints
@@ -73,7 +76,7 @@ class Traced:
             missing = part.get("missing") or {}
             self._missing = "; ".join(f"{name} is not traced: {why}" for name, why in missing.items())
             reasons = {int(number): str(name) for number, name in (part.get("reasons") or {}).items()}
-            self._changes = Changes(self._names, reasons, self._gone)
+            self._changes = self._new_changes(reasons)
         elif "records" in part:
             self._keep(data)
         elif "came" in part:
@@ -85,6 +88,10 @@ class Traced:
             self._lose(part)
         elif "mark" in part:
             self._known = max(self._known or 0, int(part["at"]))
+
+    def _new_changes(self, reasons: Mapping[int, str] | None = None) -> Changes:
+        moment = self._time if self._clock is not None else None
+        return Changes(self._names, reasons, self._gone, moment=moment, machine=self._machine)
 
     def _came(self, name: str, part: Mapping[str, Any]) -> None:
         if why := part.get("why"):
@@ -113,6 +120,8 @@ class Traced:
 
     def _time(self, at: int) -> float:
         """Seconds of the recording, of a moment of the daemon's computer."""
+        if self._clock is not None:
+            return (self._clock.moment(at)[0] - self._origin) / 1e9
         return (at + self.shift - self._origin) / 1e9
 
     def changes(self) -> tuple[Change, ...]:

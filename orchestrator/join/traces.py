@@ -11,7 +11,7 @@ of a listener (by the number that the kernel had it by meanwhile).
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -34,16 +34,21 @@ class Changes:
     """Collected from piece to piece. `hosts`: the cookie of a network namespace → host; what is of none of
     them is passed over. `reasons`: names of a kernel's reasons for a reset. `gone`: by the same cookie, the
     times (ns) after which nothing is a host's own: its power was cut, and the kernel that it shares with
-    others closes its sockets, as no computer without power does."""
+    others closes its sockets, as no computer without power does. `moment`: from ns of the kernel's clock to
+    seconds, instead of a shift; `machine`: what is set in its cookies, of several kernels."""
 
     def __init__(
         self,
         hosts: Mapping[int, str],
         reasons: Mapping[int, str] | None = None,
         gone: Mapping[int, int] | None = None,
+        *,
+        moment: Callable[[int], float] | None = None,
+        machine: int = 0,
     ) -> None:
         self._hosts, self._reasons = hosts, reasons or {}
         self._gone = {} if gone is None else gone
+        self._moment, self._machine = moment, machine
         self._found: list[Change] = []
         self._addresses: dict[tuple[int, bytes], str] = {}
         self._portless: dict[int, int] = {}  # cookie → place
@@ -71,10 +76,10 @@ class Changes:
             return
         is_state = kind == _STATE
         change = Change(
-            t=at / 1e9 + shift,
+            t=at / 1e9 + shift if self._moment is None else self._moment(at),
             host=host,
             kind=_KINDS[kind],
-            cookie=cookie or None,
+            cookie=(cookie | self._machine) if cookie else None,
             local=(self._address(family, local), port),
             peer=(self._address(family, peer), peer_port),
             old=STATES[old] if is_state else None,

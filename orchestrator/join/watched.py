@@ -49,6 +49,7 @@ class Watched:
         self.boot = ""
         self._origin, self._since = origin, since
         self._shift = clock.Shift()
+        self._clock: clock.Clock | None = None
         self._readings = clock.Readings()
         self._taps: dict[int, _Tap] = {}
         self._unwatched: dict[str, str] = {}
@@ -86,8 +87,14 @@ class Watched:
         """How the daemon's monotonic clock is mapped to ours; said before anything else is."""
         self._shift = shift
 
+    def follow(self, its_clock: clock.Clock) -> None:
+        """Instead: the clock of a machine, one of several, which is mapped better as time goes on."""
+        self._clock = its_clock
+
     def time(self, monotonic: int) -> float:
         """Seconds of a moment of the daemon's computer."""
+        if self._clock is not None:
+            return (self._clock.moment(monotonic)[0] - self._origin) / 1e9
         return (monotonic + self._shift.add - self._origin) / 1e9
 
     def take(self, part: Mapping[str, Any], data: bytes) -> None:
@@ -180,11 +187,14 @@ class Watched:
     def _segments(self, raw: _Raw) -> Iterator[Segment]:
         tap, mapping, first = self._taps[raw.tap], raw.mapping, self.time_of_since
         add, worst = self._shift.add - self._origin, raw.mapping.now.width
+        its_clock = self._clock
 
         def moment(stamp: int) -> float:
             nonlocal worst
             at, error = mapping.moment(stamp)
             worst = max(worst, error)
+            if its_clock is not None:
+                at = its_clock.moment(at)[0]
             return (at + add) / 1e9
 
         for one in headers.segments(raw.data, tap.host, tap.device, moment):

@@ -152,6 +152,16 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     error: float
 
 
+class MachineClock(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several machines. All times here are mapped to one clock; those of its hosts are known to
+    `error` seconds on it, and to each other as exactly as their sources say. `why`: what makes it worse."""
+
+    machine: str
+    hosts: tuple[str, ...]
+    error: float
+    why: str = ""
+
+
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `began`: when t = 0 was, seconds since 1970. `plan`: the lab as it was deployed, which says
     whose an address is; `translations`: all that routers' conntrack has shown meanwhile. `readings`: of the
@@ -175,5 +185,6 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()  # what happened to the clocks meanwhile: "the real-time clock was set by 3.2 s"
     readings: tuple[Reading, ...] = ()
     zone: int = 0
+    clocks: tuple[MachineClock, ...] = ()  # where the lab is on several machines
     plan: Plan | None = None
     translations: tuple[Translation, ...] = ()

@@ -53,6 +53,8 @@ class Labs:
     def engine(self, asked: str, topology: Topology) -> str:
         """The name of the engine: what is asked for, else what the file says, else the best that works."""
         wanted = topology.engine if asked == AUTO else asked
+        if wanted == AUTO and topology.machines:  # what works on this computer says nothing of them
+            return registry.AUTO[0]
         if wanted not in self._engines:
             self._engines[wanted] = registry.choose(wanted).engine.name
         return self._engines[wanted]

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.join.apart import Apart
 from orchestrator.model.events import History, Side, Timeline
 from orchestrator.model.recording import FIN, RST, SYN, CallMade, Recording
 from orchestrator.model.runs import Verdict
 from orchestrator.model.steps import After, Number, Ref
 from orchestrator.scenarios.compare import Value, compare, unknown
-from orchestrator.scenarios.histories import EARLY, Moment, end_of, side_of
+from orchestrator.scenarios.histories import EARLY, Moment, end_of, side_of, told_by
 from orchestrator.scenarios.observation import Recorded
 from orchestrator.scenarios.rows import plain
 
@@ -22,6 +23,10 @@ def left(step: Ref, timeline: Timeline) -> Moment:
     """When the last of what the step sent left its host, or of what it received came there; of a step that
     has done neither, when it returned. That a program was told late of what had come is no time on the wire.
     """
+    return told_by(_left(step, timeline), step.host, Apart(timeline.recording.clocks))
+
+
+def _left(step: Ref, timeline: Timeline) -> Moment:
     calls = [one for one in timeline.recording.calls if (one.host, one.step) == (step.host, step.name)]
     if not calls:
         return Moment(why=f"{step} has not ended, or nobody has recorded it")
@@ -179,16 +184,17 @@ def _elapsed(test: Number, began: Moment, came: Moment, recorded: Recorded) -> V
     With a tolerance, a stall of the middle excuses only what came too late: what is waited for is made late
     by a stall at the beginning or at the end of the waiting, and nothing comes too early because of one.
     """
-    elapsed, error = came.at - began.at, began.error + came.error
+    elapsed = came.at - began.at
+    error = (
+        began.error + came.error + Apart(recorded.timeline.recording.clocks).between(began.host, came.host)
+    )
     first, last = recorded.began + began.at, recorded.began + came.at
     stall = recorded.stalled(first, last) if elapsed > 0 else 0.0
     if test.operator == "==" and test.tolerance:
         near = 2 * test.tolerance
-        apart = elapsed > 2 * near and stall > test.tolerance
+        long = elapsed > 2 * near and stall > test.tolerance
         at_ends = (
-            max(recorded.stalled(first, first + near), recorded.stalled(last - near, last))
-            if apart
-            else stall
+            max(recorded.stalled(first, first + near), recorded.stalled(last - near, last)) if long else stall
         )
         if max(at_ends, error) > test.tolerance:
             what = (

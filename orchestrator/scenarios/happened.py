@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from orchestrator.model.events import History
+from orchestrator.join.apart import Apart
+from orchestrator.model.events import History, Side
 from orchestrator.model.runs import Elapsed, Verdict, worst
 from orchestrator.model.steps import (
     CLOSED_BY,
@@ -86,6 +87,7 @@ def _all_of(subject: ByName, each: Sequence[Judgement]) -> Judgement:
         observed=f"{subject.host}.{name}: {shown.observed} ({alike} of {len(each)} {verdict})",
         since=max(known) if len(known) == len(each) else None,
         since_error=max(one.since_error for one in each),
+        since_clock=max(one.since_clock for one in each),
     )
 
 
@@ -104,7 +106,8 @@ def _of_several(
 
 
 def _one(expectation: Expectation, history: History, recorded: Recorded) -> Judgement:
-    told = [_check(check, history) for check in expectation.happened]
+    apart = Apart(recorded.timeline.recording.clocks)
+    told = [_check(check, history, apart) for check in expectation.happened]
     evidence = list(histories.told(history))
     since = _last([one.at for one in told])
     if expectation.after is None:
@@ -131,7 +134,8 @@ def _judgement(
         evidence=tuple(evidence),
         why=(whys[0] or "it may be on either side") if verdict == "unknown" else "",
         since=None if since.why else recorded.began + since.at,
-        since_error=since.error,
+        since_error=since.error + since.clock,
+        since_clock=since.clock,
     )
 
 
@@ -159,7 +163,8 @@ def _last(moments: Sequence[Moment]) -> Moment:
 
 def _counted(expectation: Expectation, found: Sequence[History], recorded: Recorded) -> Judgement:
     """How many of the connections have done what all other checks say."""
-    judged = [(one, [_check(check, one) for check in expectation.happened]) for one in found]
+    apart = Apart(recorded.timeline.recording.clocks)
+    judged = [(one, [_check(check, one, apart) for check in expectation.happened]) for one in found]
     verdicts = [worst(tuple(told.verdict for told in checks)) for _, checks in judged]
     certain, perhaps = verdicts.count("pass"), verdicts.count("unknown")
     value = Value(value=certain, high=certain + perhaps)
@@ -183,16 +188,25 @@ def _counted_why(judged: Sequence[Sequence[_Told]]) -> str:
 # One check on one connection.
 
 
-def _check(check: Check, history: History) -> _Told:
+def _check(check: Check, history: History, apart: Apart) -> _Told:
     if isinstance(check.test, Order):
-        return _sequence(check, check.test, history)
-    if check.field in (FIRST_TO_CLOSE, CLOSED_BY):
-        return _closing(check, history)
-    return _retransmits(check, history)
+        told, end = _sequence(check, check.test, history), histories.end_of(history, _side(check))
+    elif check.field in (FIRST_TO_CLOSE, CLOSED_BY):
+        told = _closing(check, history)
+        end = histories.end_of(history, history.closing.first) if history.closing.first else None
+    else:
+        told, end = _retransmits(check, history), None
+    hosts = [one.host for one in (end, history.client, history.server) if one is not None and one.host]
+    worst = max(hosts, key=apart.error, default=None) if end is None else end.host
+    return told._replace(at=histories.told_by(told.at, worst, apart))
+
+
+def _side(check: Check) -> Side:
+    return "client" if check.field == "client" else "server"
 
 
 def _sequence(check: Check, test: Order, history: History) -> _Told:
-    end = history.client if check.field == "client" else history.server
+    end = histories.end_of(history, _side(check))
     followed: Followed = follow(test, end)
     states = [span.state for span in end.spans] if end else []
     seen = Value(value=" -> ".join(states) or None)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from orchestrator.join.apart import Apart
 from orchestrator.model.events import UNKNOWN, EndHistory, History, Side, Span, Timeline
 from orchestrator.model.recording import Address
 from orchestrator.model.rows import endpoint
@@ -21,11 +22,21 @@ EARLY = 0.001  # seconds by which a clock of calls and one of packets may differ
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """When something was, in seconds of the recording, known to `error` to both sides. `why`: it is not
-    known."""
+    known. `host`: whose machine says so, where there are several: `clock` is how far its clock may be off,
+    which does not matter beside another moment of that machine."""
 
     at: float = 0.0
     error: float = 0.0
+    host: str | None = None
+    clock: float = 0.0
     why: str = ""
+
+
+def told_by(moment: Moment, host: str | None, apart: Apart) -> Moment:
+    """With the clock that it was told by."""
+    if not apart or host is None or moment.why:
+        return moment
+    return msgspec.structs.replace(moment, host=host, clock=apart.error(host))
 
 
 def end_of(history: History, side: Side) -> EndHistory | None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from orchestrator.join.apart import Apart
 from orchestrator.model.events import UNKNOWN, History, Side, Span
 from orchestrator.model.steps import Between, ByName, Check, Expectation, Words
 from orchestrator.scenarios import checks, histories
@@ -47,7 +48,8 @@ def judge(expectation: Expectation, looks: Judgement, seen: Observation, began: 
     found, others = _connections(expectation, seen, recorded, first)
     if not found or recorded.until < last:
         return looks
-    told = [_breaks(expectation, history, first, last) for history in found]
+    apart = Apart(recorded.timeline.recording.clocks)
+    told = [_breaks(expectation, history, first, last, apart) for history in found]
     for history, breaks in zip(found, told, strict=True):
         certain = next((one for one in breaks or () if one.certain), None)
         if certain is not None:
@@ -88,14 +90,17 @@ def _was_there(history: History, moment: float) -> bool:
     return any(span.began <= moment and (span.ended is None or span.ended >= moment) for span in spans)
 
 
-def _breaks(expectation: Expectation, history: History, first: float, last: float) -> list[_Break] | None:
+def _breaks(
+    expectation: Expectation, history: History, first: float, last: float, apart: Apart
+) -> list[_Break] | None:
     """When an end was in another state between the two moments; None where that is not known throughout."""
     found: list[_Break] = []
     unknown = False
     for check in expectation.checks:
         end = histories.end_of(history, "client" if check.field == "client" else "server")
-        spans = list(_during(end.spans if end else (), first, last))
-        unknown = unknown or not spans or spans[0][0].began - spans[0][0].error > first
+        off = apart.error(end.host) if end else 0.0
+        spans = list(_during(end.spans if end else (), first, last, off))
+        unknown = unknown or not spans or spans[0][0].began - spans[0][0].error - off > first
         for span, certain in spans:
             fits = _fits(span, check)
             unknown = unknown or fits is None
@@ -104,13 +109,15 @@ def _breaks(expectation: Expectation, history: History, first: float, last: floa
     return found if found or not unknown else None
 
 
-def _during(spans: Sequence[Span], first: float, last: float) -> Iterator[tuple[Span, bool]]:
+def _during(spans: Sequence[Span], first: float, last: float, off: float) -> Iterator[tuple[Span, bool]]:
     """The spans that may have been between the two, and whether some of it certainly was, however the times
-    are off: a span's end is known as well as the beginning of the next."""
+    are off: a span's end is known as well as the beginning of the next. `off`: of the clock of its machine.
+    """
     for at, span in enumerate(spans):
-        error = spans[at + 1].error if at + 1 < len(spans) else span.error
-        if span.began - span.error <= last and (span.ended is None or span.ended + error >= first):
-            yield span, span.began + span.error < last and (span.ended is None or span.ended - error > first)
+        error = off + (spans[at + 1].error if at + 1 < len(spans) else span.error)
+        began = off + span.error
+        if span.began - began <= last and (span.ended is None or span.ended + error >= first):
+            yield span, span.began + began < last and (span.ended is None or span.ended - error > first)
 
 
 def _fits(span: Span, check: Check) -> bool | None:

@@ -144,7 +144,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
     `still`: what nothing can bring back once it is over. Two looks that have it in common say what was so
     between them. `since`: when it became so, by the timeline, on the clock of looks and known to
-    `since_error` to both sides.
+    `since_error` to both sides; `since_clock` of that is since another machine's clock told it.
     """
 
     verdict: Verdict
@@ -155,4 +155,5 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     still: tuple[object, ...] = ()
     since: float | None = None
     since_error: float = 0.0
+    since_clock: float = 0.0
     elapsed: Elapsed | None = None  # of one with `after`, where that is known

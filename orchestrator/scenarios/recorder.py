@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.model.plan import Plan
 from orchestrator.model.recording import CallMade, Recording, Said
+from orchestrator.scenarios.clocks import Clocks
 from orchestrator.scenarios.ledger import address
 from orchestrator.scenarios.logs import Looks
 from orchestrator.scenarios.packets import Open, Packets
@@ -38,18 +39,28 @@ _TOLD_ERROR = 0.01  # seconds for an answer to come
 
 class Recorder:
     """A context manager. `origin`: when t = 0 is, on time.monotonic(). `about`: hosts that are watched before
-    others, where there are too many."""
+    others, where there are too many. `several`: the lab is on more than one machine."""
 
-    def __init__(self, open_channel: Open, plan: Plan, origin: float, about: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        open_channel: Open,
+        plan: Plan,
+        origin: float,
+        about: Iterable[str] = (),
+        *,
+        several: bool = False,
+    ) -> None:
         self._plan, self._origin = plan, origin
         self._since = time.monotonic()
         begins = round(origin * 1e9), round(self._since * 1e9)
-        self._packets = Packets(open_channel, plan, *begins, about=tuple(about))
+        self._clocks = Clocks(open_channel, begins[0], several=several)
+        self._packets = Packets(open_channel, plan, *begins, about=tuple(about), clocks=self._clocks)
         self._traces = Traces(
             open_channel,
             [host.name for host in plan.hosts],
             round(origin * 1e9),
             here=plan.engine == "namespaces",
+            clocks=self._clocks,
         )
         self._lock = threading.Lock()
         self._under_way: list[UnderWay] = []
@@ -58,16 +69,19 @@ class Recorder:
         self._said = Kept("log", MOST_SAID)
 
     def __enter__(self) -> Recorder:
+        self._clocks.start()
         with ThreadPoolExecutor(1) as side_by_side:
             tracing = side_by_side.submit(self._traces.start)
             self._packets.start()
             tracing.result()
+        self._clocks.shifted(self._packets.shift)
         self._traces.map_clock(self._packets.shift.add)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._traces.close()
         self._packets.close()
+        self._clocks.close()
 
     def now(self) -> float:
         """Seconds of the recording."""
@@ -91,23 +105,28 @@ class Recorder:
     def saw(self, tables: Iterable[HostTables], joined: Joined) -> None:
         """One look, and the rows that it made."""
         with self._lock:
-            self._sightings.saw(tables, joined, self._packets.shift.add / 1e9 - self._origin)
+            self._sightings.saw(tables, joined, self._moment)
+
+    def _moment(self, host: str, seconds: float) -> float:
+        """Seconds of the recording, of what a host's machine has told."""
+        return self._clocks.ours(host, seconds) - self._origin
 
     def line(self, host: str, text: str, source: str, looks: Looks = None) -> None:
         """A line of a log has come in: of a program at once, of a file when an agent has looked at it.
         `looks`: when that was and when it had looked before, on its clock. An agent is not trusted."""
         error = _LOOK / 2 + _TOLD_ERROR if source.startswith("/") else _TOLD_ERROR
         t, told = self.now() - error, {"from": source}
-        if (between := self._between(looks)) is not None:
+        if (between := self._between(host, looks)) is not None:
             t, error = sum(between) / 2, (between[1] - between[0]) / 2
         self._say(Said(t=t, error=error, host=host, source="log", kind="line", text=text, detail=told))
 
-    def _between(self, looks: Looks) -> tuple[float, float] | None:
+    def _between(self, host: str, looks: Looks) -> tuple[float, float] | None:
         """Two looks, where they can be true."""
-        if looks is None:
+        times = [_number(one, math.inf) for one in looks or ()]
+        if not times or not all(map(math.isfinite, times)):
             return None
-        now, add = self.now(), self._packets.shift.add / 1e9 - self._origin
-        before, found = (_number(one, math.inf) + add for one in looks)
+        now = self.now()
+        before, found = (self._moment(host, one) for one in times)
         possible = self._since - self._origin - _CLOCKS <= before <= found <= now + _CLOCKS
         return (before, min(found, max(before, now))) if possible else None
 
@@ -127,10 +146,10 @@ class Recorder:
     def programs(self, hosts: Iterable[dict[str, Any]]) -> None:
         """What the daemon's `hosts` says of the programs that hosts were made with: those that have ended
         since this began. An agent is not trusted."""
-        add = self._packets.shift.add / 1e9
         for host in hosts:
             for one in host.get("programs", ()):
-                at = _number(one.get("ended"), -math.inf) + add
+                ended = _number(one.get("ended"), -math.inf)
+                at = self._clocks.ours(host["name"], ended) if math.isfinite(ended) else ended
                 if one.get("id") == RUN_PROGRAM and self._since <= at <= time.monotonic():
                     argv = " ".join(map(str, one.get("argv", ())))
                     code = one.get("exit") if one.get("signal") is None else -one["signal"]
@@ -202,6 +221,7 @@ class Recorder:
             clock=packets.clock,
             readings=packets.readings,
             zone=_zone(self._plan.engine),
+            clocks=self._clocks.recorded(),
         )
 
     def _made(self, calls: UnderWay) -> Iterable[CallMade]:
@@ -211,9 +231,10 @@ class Recorder:
 
     def _call(self, calls: UnderWay, answer: Message, ended: float) -> CallMade:
         """An agent is not trusted: a call was between its question and its answer."""
-        step, add = calls.step, self._packets.shift.add / 1e9
+        step = calls.step
         first, last = calls.began - _CLOCKS, ended + _CLOCKS
-        began, duration = _number(answer.get("began"), -add) + add, _number(answer.get("duration"), -1.0)
+        began = self._clocks.ours(step.host, _number(answer.get("began"), 0.0))
+        duration = _number(answer.get("duration"), -1.0)
         if not (first <= began <= last and 0 <= duration <= last - began):
             began, duration = calls.began, ended - calls.began
         return CallMade(

@@ -95,7 +95,7 @@ def staged(
     try:
         with (
             contextlib.closing(open_channel()) as channel,
-            Recorder(open_channel, plan, began, about) as recorder,
+            Recorder(open_channel, plan, began, about, several=len(channel.machines) > 1) as recorder,
             Heartbeat() as heartbeat,
         ):
             ledger = Ledger()

@@ -6,7 +6,7 @@ are kept, so that it is known how long it was so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from orchestrator.join.snapshot import HostTables
 from orchestrator.model.recording import Look, Loss, Sighting
 from orchestrator.model.rows import SocketEntry, Translation
 
+Moment = Callable[[str, float], float]  # from a host and seconds of its machine
 MOST = 200_000  # sightings
 MOST_TRANSLATIONS = 100_000
 
@@ -78,12 +79,12 @@ class Sightings:
         """Of these."""
         return self._kept.loss(now)
 
-    def saw(self, tables: Iterable[HostTables], joined: Joined, add: float) -> None:
-        """One look; `add`: from its times to those of the recording."""
+    def saw(self, tables: Iterable[HostTables], joined: Joined, moment: Moment) -> None:
+        """One look; `moment`: from its times to those of the recording."""
         ids: dict[Any, str] = {}
         for one in tables:
             how = tuple(_how(entry) for entry in one.entries)
-            began, ended = one.taken.began + add, one.taken.ended + add
+            began, ended = moment(one.host, one.taken.began), moment(one.host, one.taken.ended)
             before = self._tables.get(one.host)
             if before is not None and before.how == how:
                 before.began, before.ended, before.again = began, ended, True

@@ -108,7 +108,7 @@ def stood(judgement: Judgement, began: float) -> Judgement:
     if judgement.since is None:
         return _unknown(judgement, "since when it is so is not known")
     late = judgement.since - began
-    if late <= -judgement.since_error or judgement.since <= began:
+    if late <= -judgement.since_error or judgement.since + judgement.since_clock <= began:
         return _noted(judgement, "so all the while, judged on the timeline")
     noted = _noted(judgement, f"judged on the timeline: so only after {late:.3f} s")
     if late > judgement.since_error:

@@ -20,6 +20,8 @@ import msgspec
 from orchestrator.errors import LabError, ObservationError
 from orchestrator.join.traced import Traced
 from orchestrator.model.recording import Change, Loss, Watch
+from orchestrator.scenarios.clocks import Clocks
+from orchestrator.scenarios.packets import ONE
 from orchestrator.wire import Channel
 
 if TYPE_CHECKING:
@@ -40,26 +42,42 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Traces:
-    """`origin`: when t = 0 is, ns of our monotonic clock. `here`: the lab's kernel is ours."""
+    """`origin`: when t = 0 is, ns of our monotonic clock. `here`: the lab's kernel is ours. `clocks`: of
+    several machines, each of which traces for itself."""
 
-    def __init__(self, open_channel: Open, hosts: Iterable[str], origin: int, *, here: bool) -> None:
-        self._open, self._planned, self._here = open_channel, tuple(hosts), here
-        self._traced = Traced(origin)
+    def __init__(
+        self,
+        open_channel: Open,
+        hosts: Iterable[str],
+        origin: int,
+        *,
+        here: bool,
+        clocks: Clocks | None = None,
+    ) -> None:
+        self._clocks = clocks if clocks is not None and clocks.several else None
+        self._open, self._planned = open_channel, tuple(hosts)
+        self._here = here and self._clocks is None
+        self._origin = origin
+        self._all: dict[str, Traced] = {}
+        if self._clocks is None:
+            self._traced = self._all[ONE] = Traced(origin)
         self._lock = threading.Lock()  # of what was traced, and of our own tracer
         self._own: OwnTracer | None = None
         self._channel: Channel | None = None
         self._request = 0
         self._sending = threading.Lock()
-        self._marks: dict[int, threading.Event] = {}
+        self._marks: dict[int, _Mark] = {}
         self._last = 0
         self._begun = threading.Event()
+        self._waiting = {ONE}  # machines that have not said whether they trace
         self._over = False
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
 
     @property
     def why(self) -> str:
         """Why nothing is traced (any more); "": it is."""
-        return self._traced.why
+        whys = [one.why for one in self._all.values()]
+        return "" if "" in whys else next(iter(whys), "")
 
     def start(self) -> None:
         """Returns when what happens is recorded, or it is known that it will not be."""
@@ -70,7 +88,8 @@ class Traces:
     def map_clock(self, shift: int) -> None:
         """What is to be added to the daemon's monotonic clock to have ours, ns."""
         with self._lock:
-            self._traced.shift = 0 if self._own else shift
+            if self._clocks is None:
+                self._traced.shift = 0 if self._own else shift
 
     def close(self) -> None:
         """Detach everything; the threads end."""
@@ -87,31 +106,50 @@ class Traces:
         if settle:
             self._settle()
         with self._lock:
-            try:
-                changes = self._traced.changes()
-            except ObservationError as error:
-                self._traced.why, changes = error.message, ()
-            return Taken(changes, tuple(self._traced.watches(self._planned)), self._traced.losses())
+            each = [self._taken(machine, traced) for machine, traced in self._all.items()]
+        if len(each) == 1:
+            return each[0]
+        changes = sorted((change for one in each for change in one.changes), key=lambda one: one.t)
+        return Taken(
+            tuple(changes),
+            tuple(watch for one in each for watch in one.watches),
+            tuple(loss for one in each for loss in one.losses),
+        )
+
+    def _taken(self, machine: str, traced: Traced) -> Taken:
+        hosts = self._planned if self._clocks is None else self._clocks.hosts_of(machine)
+        try:
+            changes = traced.changes()
+        except ObservationError as error:
+            traced.why, changes = error.message, ()
+        return Taken(changes, tuple(traced.watches(hosts)), traced.losses())
 
     def _settle(self) -> bool:
         """Wait until all that has happened by now has come in. False where it did not in time."""
         if not self._begun.is_set() or self._channel is None or self.why:
             return False
-        mark = threading.Event()
         with self._sending:
+            mark = _Mark({machine for machine, one in self._all.items() if not one.why})
             self._last += 1
             self._marks[self._last] = mark
             try:
                 self._channel.feed(self._request, mark=self._last)
             except (OSError, LabError):
                 return False
-        return mark.wait(SETTLE_SECONDS) and not self.why
+        return mark.answered.wait(SETTLE_SECONDS) and not self.why
 
     def _run(self) -> None:
         try:
             self._channel = self._open()
             if self._over:  # it was closed before there was a channel to close
                 return self._channel.close()
+            if self._clocks is not None:
+                machines = self._channel.machines
+                self._waiting = set(machines)
+                with self._lock:
+                    for machine in machines:
+                        clock = self._clocks.of_machine(machine)
+                        self._all[machine] = Traced(self._origin, clock, self._clocks.number(machine))
             self._request = self._channel.ask("trace")
             for message, data in self._channel.parts(self._request):
                 if "part" in message:
@@ -123,16 +161,41 @@ class Traces:
             self._end(f"{type(error).__name__}: {error}")
 
     def _take(self, part: Mapping[str, Any], data: bytes) -> None:
+        machine = str(part.get("machine", ONE)) if self._clocks is not None else ONE
+        if "gone" in part:
+            return self._went(machine, str(part["gone"]))
         with self._lock:
             if "tracing" in part and not part["tracing"] and self._here and sys.platform == "linux":
                 part = self._trace_here()
             if self._own is not None:
                 part = self._own.translated(part)
-            self._traced.take(part, data)
-        if "mark" in part and (mark := self._marks.pop(part["mark"], None)):
-            mark.set()
+            self._all[machine].take(part, data)
+        if "mark" in part:
+            self._heard(part["mark"], machine)
         if "tracing" in part:
+            self._waiting.discard(machine)
+            self._begin()
+
+    def _begin(self) -> None:
+        if not self._waiting:
             self._begun.set()
+
+    def _heard(self, number: int, machine: str) -> None:
+        mark = self._marks.get(number)
+        if mark is not None:
+            mark.waiting.discard(machine)
+            if not mark.waiting:
+                del self._marks[number]
+                mark.answered.set()
+
+    def _went(self, machine: str, why: str) -> None:
+        """One of several machines says no more; the others go on."""
+        with self._lock:
+            self._all[machine].why = why
+        self._waiting.discard(machine)
+        self._begin()
+        for number in list(self._marks):
+            self._heard(number, machine)
 
     def _trace_here(self) -> Mapping[str, Any]:
         from orchestrator.daemon.tracing.tracer import Refused
@@ -146,10 +209,19 @@ class Traces:
 
     def _end(self, why: str) -> None:
         if not self._over:
-            self._traced.why = why
+            for traced in self._all.values():
+                traced.why = traced.why or why if self._clocks is not None else why
         self._begun.set()
         for mark in list(self._marks.values()):
-            mark.set()
+            mark.answered.set()
+
+
+class _Mark:
+    """A question whether everything has come in. `waiting`: for these machines."""
+
+    def __init__(self, machines: set[str]) -> None:
+        self.waiting = machines
+        self.answered = threading.Event()
 
 
 _at_rest: list[Tracer] = []  # at most one, for the next recording of this process

@@ -18,6 +18,7 @@ PURE_AND_CLIENT = (
         "bringup",
         "capturing",
         "histories",
+        "roster",
         "leased",
         "runs",
         "kept",
@@ -109,7 +110,7 @@ def test_the_fake_engine_needs_no_unix() -> None:
 import sys, socket
 for module in {sorted(UNIX)!r}: sys.modules[module] = None
 del socket.AF_UNIX
-from orchestrator import bringup, observe
+from orchestrator import equipping, observe
 from orchestrator.read import read_text
 text = b"name: x\\nnetworks: {{n: {{}}}}\\nhosts: {{a: {{role: server, networks: [n], listen: [80]}},"
 text += b" b: {{role: client, networks: [n], connect: [a:80]}}}}"
@@ -118,8 +119,8 @@ from orchestrator.model.plan import LabKey
 from orchestrator.plan import changes, make_plan
 plan = make_plan(read_text(text, "lab.yaml", "."), LabKey(owner="me", name="x"), "fake")
 todo = changes(None, plan)
-channel = registry.engine("fake").apply(plan, [c for c in todo if c.action in bringup.STRUCTURE], print)
-assert not bringup.Steps(channel, plan, todo, print).carry_out()
+channel = registry.engine("fake").apply(plan, [c for c in todo if c.action in equipping.STRUCTURE], print)
+assert not equipping.Steps(channel, plan, todo, print).carry_out()
 print([c.status for c in observe.observe(channel, plan).joined.connections])
 """
     done = subprocess.run([sys.executable, "-P", "-c", program], cwd=ROOT, capture_output=True, text=True)

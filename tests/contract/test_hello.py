@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import wire
 from orchestrator.errors import DaemonError, LabError
-from tests.support.rig import Rig
+from tests.support.rig import Rig, stream_of
 
 LAB = """
 networks: {net: {}}
@@ -19,7 +19,7 @@ hosts: {one: {role: client, networks: [net]}}
 
 def assert_ended(channel: wire.Channel) -> None:
     """The daemon may say why, and nothing else, before it closes."""
-    frames = iter(lambda: wire.read_frame(channel.stream), None)
+    frames = iter(channel.receive, None)
     with channel, pytest.raises(DaemonError, match="gone"):
         assert all("error" in frame.message for frame in frames)
 
@@ -72,21 +72,21 @@ def test_a_request_without_its_arguments_is_an_error(lab: Rig) -> None:
 
 def test_bytes_that_are_no_frame_end_that_channel_only(lab: Rig) -> None:
     other = lab.another()
-    other.stream.sendall(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")
+    stream_of(other).sendall(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")
     assert_ended(other)
     assert lab.channel.call("hello", version=wire.VERSION)["state"] == "running"
 
 
 def test_a_frame_beyond_its_bounds_ends_that_channel_only(lab: Rig) -> None:
     other = lab.another()
-    other.stream.sendall(wire.HEADER.pack(wire.MAGIC, 0xFFFFFFF0, 0xFFFFFFF0))
+    stream_of(other).sendall(wire.HEADER.pack(wire.MAGIC, 0xFFFFFFF0, 0xFFFFFFF0))
     assert_ended(other)
     assert lab.channel.call("hello", version=wire.VERSION)["state"] == "running"
 
 
 def test_half_a_frame_and_an_early_end_disturb_nobody(lab: Rig) -> None:
     other = lab.another()
-    other.stream.sendall(wire.encode({"id": 1, "op": "hello", "version": wire.VERSION})[:-3])
+    stream_of(other).sendall(wire.encode({"id": 1, "op": "hello", "version": wire.VERSION})[:-3])
     other.close()
     assert lab.channel.call("hello", version=wire.VERSION)["state"] == "running"
 
@@ -109,7 +109,7 @@ def test_several_requests_of_one_channel_are_under_way_at_once(lab: Rig) -> None
     )
     seen: dict[int, wire.Message] = {}
     while len(seen) < 2:
-        message, _ = wire.read_frame(lab.channel.stream)
+        message, _ = lab.channel.receive()
         seen[message["id"]] = message["ok"]
     assert seen[waiting]["peer"] == seen[connecting]["local"]
 
@@ -119,6 +119,6 @@ def test_a_real_daemon_listens_on_no_network(lab: Rig) -> None:
     parts, _ = lab.snapshot()
     listening = [d for part in parts.values() for d in part.diag if d[1] == 10]
     assert not listening, "nobody was told to listen"
-    stream = lab.channel.stream
+    stream = stream_of(lab.channel)
     if isinstance(stream, socket.socket):
         assert stream.family == socket.AF_UNIX

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.engines.base import Engine
 from orchestrator.errors import AgentError
-from orchestrator.wire import Channel, Message, read_frame
+from orchestrator.wire import Channel, Message
 from tests.support.rig import Rig, eventually
 from tests.support.rows import look, of_port
 
@@ -122,7 +122,7 @@ def test_release_ends_calls_that_wait(lab: Rig) -> None:
         released = one.channel.ask("release")
         ends: dict[int, Message] = {}
         while len(ends) < 2:
-            message = read_frame(one.channel.stream).message
+            message = one.channel.receive().message
             ends[message["id"]] = message
         assert ends[released]["ok"] == {"closed": 1}
         assert "released" in ends[first]["error"]["message"]

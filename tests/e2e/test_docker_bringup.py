@@ -23,7 +23,7 @@ from orchestrator.model.plan import LabKey
 from orchestrator.owner import owner
 from tests.conftest import LabFactory
 from tests.support import rows
-from tests.support.rig import eventually, topology, unique_name
+from tests.support.rig import eventually, stream_of, topology, unique_name
 
 pytestmark = pytest.mark.engine("docker")
 
@@ -246,7 +246,7 @@ def test_without_a_shared_folder_the_bridge_is_the_way(
     channel = engine.open(rig.lab.key)
     assert channel is not None
     with channel:
-        assert isinstance(channel.stream, docker_daemon.Bridge)
+        assert isinstance(stream_of(channel), docker_daemon.Bridge)
         big = os.urandom(3_000_000)
         request = channel.ask("put", host="a", path="/root/big", mode=0o644)
         for at in range(0, len(big), 65536):

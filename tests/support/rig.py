@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
+import pytest
+
 from orchestrator import bringup
 from orchestrator.lab import Lab
 from orchestrator.model.topology import Topology
 from orchestrator.read import read_text
-from orchestrator.wire import Channel, Message
+from orchestrator.wire import Channel, Message, Stream, StreamChannel
 
 PATIENCE = 10.0  # seconds until something that was caused must be there; never slept through
 DIAG = struct.Struct("<BBHH16s16sIIIQ")
@@ -60,6 +62,13 @@ def eventually(look: Callable[[], Thing], seconds: float = PATIENCE) -> Thing:
         assert time.monotonic() < deadline, f"not within {seconds} s; last seen: {seen!r}"
         time.sleep(0.02)
     return seen
+
+
+def stream_of(channel: Channel) -> Stream:
+    """For bytes that are no frames."""
+    if not isinstance(channel, StreamChannel):
+        pytest.skip("a channel to several machines has no stream of its own")
+    return channel.stream
 
 
 class Rig:

@@ -12,7 +12,7 @@ import pytest
 from orchestrator import wire
 from orchestrator.errors import AgentError, DaemonError
 from orchestrator.requests import Requests
-from orchestrator.wire import Channel, Frame, encode, read_frame
+from orchestrator.wire import Frame, StreamChannel, encode, read_frame
 
 
 class Daemon:
@@ -20,7 +20,7 @@ class Daemon:
 
     def __init__(self) -> None:
         self.sock, other = socket.socketpair()
-        self.requests = Requests(Channel(other))
+        self.requests = Requests(StreamChannel(other))
 
     def take(self) -> Frame:
         return read_frame(self.sock)

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from orchestrator import bringup
+from orchestrator import bringup, roster
 from orchestrator.cli import ending
 from orchestrator.engines import registry
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import EngineError, EngineUnavailable
 from orchestrator.lab import Lab
+from orchestrator.model.plan import PlannedMachine
 from orchestrator.owner import locked
 
 LAB = """
@@ -101,7 +102,7 @@ def test_status_shows_labs_and_hosts(lab: Run) -> None:
 
 
 def test_a_failure_midway_removes_what_was_made(lab: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.bringup import Steps
+    from orchestrator.equipping import Steps
 
     def fail(_: Any) -> list[str]:
         raise EngineError("no more", "get more")
@@ -114,7 +115,7 @@ def test_a_failure_midway_removes_what_was_made(lab: Run, monkeypatch: pytest.Mo
 
 
 def test_a_failure_on_a_running_lab_leaves_it(lab: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.bringup import Steps
+    from orchestrator.equipping import Steps
 
     lab("up")
     Path("lab.yaml").write_text(LAB + "  bob: {role: client, networks: [office], connect: [web:80]}\n")
@@ -162,32 +163,47 @@ def test_internet_is_confirmed_once_for_a_file_and_its_content(lab: Run) -> None
     assert lab("up").code == 2
 
 
-MACHINES = LAB + "machines: {m1: ssh://student@10.0.0.11, here: local}\n"
+NOBODY = "ssh://student@127.0.0.1:1"  # nothing listens there
+MACHINES = LAB + f"machines: {{m1: {NOBODY}, here: local}}\n"
 
 
-def test_a_lab_on_machines_is_planned_and_not_yet_made(lab: Run) -> None:
+def test_a_lab_on_machines_is_planned_and_not_made_where_one_is_missing(lab: Run) -> None:
     Path("lab.yaml").write_text(MACHINES)
     assert lab("validate").code == 0
     planned = lab("up", "--dry-run")
     assert planned.code == 0
-    assert "m1    ssh://student@10.0.0.11; " in planned.out
+    assert f"m1    {NOBODY}; " in planned.out
     assert "the machines were not looked at" in planned.err
-    refused = lab("up", "--yes")
-    assert (refused.code, refused.out) == (2, "")
-    assert "`machines`, which `lab up` does not support yet" in refused.err
+    refused = lab("up", "--yes", "--engine", "docker")
+    assert (refused.code, refused.out) == (3, "")
+    assert "m1: reachable over SSH: machine m1" in refused.err
     assert lab("status").err == "no lab is running\n"
+
+
+def test_a_lab_on_machines_is_found_again_and_removed(lab: Run) -> None:
+    Path("lab.yaml").write_text(MACHINES)
+    assert "engine: fake on 2 machines" in lab("up", "--yes").err
+    found = lab("status").out
+    assert "fake-lab" in found
+    assert "m1: " in found
+    assert "here: " in found
+    assert lab("down").code == 0
+    assert lab("status").err == "no lab is running\n"
+    assert lab("gc").err == "nothing was left behind\n"
 
 
 def test_other_computers_are_confirmed_once_for_a_file_and_its_content(lab: Run) -> None:
     Path("lab.yaml").write_text(MACHINES)
-    asked = "makes hosts on other computers (machines): ssh://student@10.0.0.11"
+    asked = f"makes hosts on other computers (machines): {NOBODY}"
     assert asked in lab("up").err
     assert asked not in lab("up", "--yes").err
     assert asked not in lab("up").err
     Path("lab.yaml").write_text(MACHINES + "# changed\n")
     assert asked in lab("up").err
+    assert lab("down").code == 0
     Path("lab.yaml").write_text(LAB + "machines: {here: local}\n")
-    assert "--yes" not in lab("up").err
+    refused = lab("up", "--engine", "namespaces")
+    assert "the engine namespaces makes hosts on this computer only" in refused.err
 
 
 def test_who_is_asked_hears_who_gets_out_behind_a_router(lab: Run) -> None:
@@ -279,3 +295,17 @@ def test_restart_and_logs(lab: Run) -> None:
     rows = json.loads(lab("conns", "--json").out)["connections"]
     assert sum(row["status"] == "joined" for row in rows) == 2
     assert lab("logs", "web").code == 0
+
+
+def test_a_lab_on_machines_that_will_never_answer_again_is_forgotten(lab: Run) -> None:
+    roster.note(
+        roster.Record(
+            name="gone", engine="docker", machines=(PlannedMachine(name="m1", url=NOBODY),), ending=True
+        )
+    )
+    assert "machine m1" in lab("gc").err, "as long as it may come back"
+    assert roster.of("gone") is not None
+    assert lab("gc", "--forget").code == 2
+    assert "lab gone is forgotten" in lab("gc", "--forget", "gone").err
+    assert roster.of("gone") is None
+    assert lab("gc").err == "nothing was left behind\n"

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.copying import ROOM, Fetch, Place, place, safe
 from orchestrator.errors import AgentError, DaemonError, LabError, PathError, UsageError
-from orchestrator.wire import Channel, encode, read_frame
+from orchestrator.wire import StreamChannel, encode, read_frame
 
 
 class Host:
@@ -27,7 +27,7 @@ class Host:
         self.refused: set[str] = set()
         self.pieces: Iterable[bytes] = [b"evil"]
         here, self._there = socket.socketpair()
-        self.channel = Channel(here)
+        self.channel = StreamChannel(here)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 

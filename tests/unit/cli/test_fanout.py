@@ -11,7 +11,7 @@ import pytest
 from orchestrator import fanout
 from orchestrator.errors import AgentError, DaemonError
 from orchestrator.fanout import Request, ask_all, raise_first
-from orchestrator.wire import Channel, Frame, encode, read_frame
+from orchestrator.wire import Channel, Frame, StreamChannel, encode, read_frame
 
 Server = Callable[[socket.socket], None]
 
@@ -31,7 +31,7 @@ def serve() -> Iterator[Callable[[Server], Channel]]:
 
         threads.append(threading.Thread(target=run))
         threads[-1].start()
-        channels.append(Channel(here))
+        channels.append(StreamChannel(here))
         return channels[-1]
 
     yield begin

@@ -34,7 +34,7 @@ class Daemon:
         self.channel = self._open(ours)
         self.channels = [self.channel]
 
-    def connect(self) -> wire.Channel:
+    def connect(self) -> wire.StreamChannel:
         """Another client."""
         sock = socket.socket(socket.AF_UNIX)
         sock.connect(self.path)
@@ -42,9 +42,9 @@ class Daemon:
         return self.channels[-1]
 
     @staticmethod
-    def _open(sock: socket.socket) -> wire.Channel:
+    def _open(sock: socket.socket) -> wire.StreamChannel:
         sock.settimeout(60)
-        return wire.Channel(sock)
+        return wire.StreamChannel(sock)
 
     def make(self, *names: str, **more: Any) -> None:
         """Make hosts."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import errors, wire
+from orchestrator import errors
 from tests.unit.agent.agents import until
 from tests.unit.daemon.conftest import Daemon
 
@@ -33,7 +33,7 @@ def test_an_agent_that_sends_more_than_its_window(daemon: Daemon) -> None:
     daemon.make("bad", act="flood")
     client = daemon.connect()
     client.ask("exec", host="bad", argv=["true"])
-    wire.read_frame(client.stream)  # the first part; the others are not read
+    client.receive()  # the first part; the others are not read
     until(lambda: not alive(daemon, "bad"))
     pages = int(Path(f"/proc/{daemon.process.pid}/statm").read_text().split()[1])
     assert pages * os.sysconf("SC_PAGESIZE") < 128 << 20
@@ -45,7 +45,7 @@ def test_an_agent_whose_messages_nobody_reads_is_cut_off(daemon: Daemon) -> None
     daemon.make("bad", act="wordy")
     client = daemon.connect()
     client.ask("exec", host="bad", argv=["true"])
-    wire.read_frame(client.stream)
+    client.receive()
     until(lambda: not alive(daemon, "bad"))
     pages = int(Path(f"/proc/{daemon.process.pid}/statm").read_text().split()[1])
     assert pages * os.sysconf("SC_PAGESIZE") < 192 << 20
@@ -113,7 +113,7 @@ def test_an_agent_that_goes_on_after_a_cancel(daemon: Daemon) -> None:
     daemon.make("bad", act="flood")
     client = daemon.connect()
     client.ask("exec", host="bad", argv=["true"])
-    wire.read_frame(client.stream)
+    client.receive()
     client.close()
     until(lambda: not alive(daemon, "bad"))
 

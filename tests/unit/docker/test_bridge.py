@@ -103,5 +103,5 @@ def test_another_version_is_told(stub: Stub) -> None:
 
 def test_a_stopped_daemon_stops_nobody() -> None:
     ours, theirs = socket.socketpair()
-    with theirs, wire.Channel(ours) as channel, pytest.raises(errors.DaemonError, match="within 0 s"):
+    with theirs, wire.StreamChannel(ours) as channel, pytest.raises(errors.DaemonError, match="within 0 s"):
         channel.hello(0.1)

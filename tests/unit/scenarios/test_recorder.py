@@ -130,7 +130,7 @@ def entry(state: str, port: int = 80) -> SocketEntry:
 
 def look(found: Sightings, at: float, *entries: SocketEntry) -> None:
     tables = HostTables(host="web", entries=entries, taken=Taken(began=at, ended=at + 0.5))
-    found.saw([tables], Joined(connections=(), listeners=()), -100.0)
+    found.saw([tables], Joined(connections=(), listeners=()), lambda _, at: at - 100.0)
 
 
 def test_looks_that_show_the_same_are_kept_once_and_until_when() -> None:
