@@ -1,4 +1,4 @@
-.PHONY: test check soak venv machines machines-down
+.PHONY: test check soak atlas venv machines machines-down
 VENV ?= .venv
 
 # The launcher makes the environment; with the extras of pyproject.toml that the tests need.
@@ -19,6 +19,14 @@ check: venv
 # fewer times: make soak SOAK="--rounds 5 --engine docker labs/backlog/lab.yaml"
 soak: venv
 	$(VENV)/bin/python -m bench.soak $(SOAK)
+
+# docs/nginx-timeouts.md anew, from a run of the pack with values for people. On a busy computer, where verdicts are
+# unknown: make atlas ROUNDS=3 JOBS=2; of each scenario the first performance that passed is shown.
+JOBS ?= auto
+ROUNDS ?= 1
+atlas: venv
+	./lab run -f labs/nginx-timeouts/lab.yaml --row plain --jobs $(JOBS) --repeat $(ROUNDS) --quiet || test $(ROUNDS) -gt 1
+	./lab report -f labs/nginx-timeouts/lab.yaml --markdown docs/nginx-timeouts.md
 
 # Two machines on this computer, to try labs that span machines: docs/machines.md.
 machines:

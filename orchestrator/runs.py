@@ -93,6 +93,7 @@ class Runner:
         self.began = time.monotonic()
         self.records: list[ScenarioRecord] = []
         self.recordings = Recordings()
+        self.environment: dict[str, str] = {}  # what is known of it beside the computer's
 
     def run(self, scenario: Scenario) -> ScenarioRecord:
         """One scenario; the lab is as before when this returns. Ctrl-C is raised again when it is."""
@@ -136,6 +137,7 @@ class Runner:
                     title=scenario.title,
                     line=scenario.line,
                     file=scenario.file,
+                    row=scenario.row,
                     about=scenario.about,
                     verdict="unknown",
                     began=time.monotonic() - self.began,
@@ -163,10 +165,12 @@ class Runner:
 
     def record(self) -> RunRecord:
         """All that was run so far."""
-        return record_of(self.name, self.lab.engine.name, self.records)
+        return record_of(self.name, self.lab.engine.name, self.records, self.environment)
 
 
-def record_of(lab: str, engine: str, records: Sequence[ScenarioRecord], **more: str) -> RunRecord:
+def record_of(
+    lab: str, engine: str, records: Sequence[ScenarioRecord], more: Mapping[str, str] = MappingProxyType({})
+) -> RunRecord:
     """Of a run in which these were performed. `more`: of its environment."""
     return RunRecord(
         lab=lab,

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 @click.option(
     "--connection", metavar="C", default="", help='Only the ladder of one, as "alice -> web:80" or its id'
 )
+@click.option(
+    "--markdown",
+    "page",
+    metavar="FILE",
+    help="Write the run as a page: a table of what was observed, and a ladder for each; `-`: to stdout",
+)
 @ascii_option
 def command(
     run: str | None,
@@ -34,6 +40,7 @@ def command(
     *,
     only_list: bool,
     connection: str,
+    page: str | None,
     ascii_only: bool,
 ) -> int:
     """Tell a run again that `lab run` has kept: steps, verdicts, and ladders of its connections.
@@ -52,9 +59,25 @@ def command(
         return 0
     folder = kept.find(run, lab)
     record = kept.read(folder)
+    if page is not None:
+        from orchestrator.report import run_page
+
+        _write(page, run_page.markdown(record, kept.read_recordings(folder, record)))
+        return 0
     for line in kept_run.lines(record, kept.read_recordings(folder, record), paper, connection=connection):
         click.echo(line)
     return 0
+
+
+def _write(path: str, page: str) -> None:
+    if path == "-":
+        click.echo(page, nl=False)
+        return
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(page)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
 
 
 def _lab(name: str | None, path: str | None, run: str | None) -> str | None:

@@ -143,6 +143,7 @@ class _Run:
         from orchestrator.cli.progress import shown
         from orchestrator.cli.told import Quit, Told
         from orchestrator.runs import Runner
+        from orchestrator.versions import versions
 
         self._check_files()
         with shown(f"lab {self.topology.name}") as progress:
@@ -161,6 +162,7 @@ class _Run:
                 timeline=self.timeline(stream.isatty()),
             )
             runner = Runner(lab, told, watch=not self.quiet, say=say, recorded=told.recorded)
+            runner.environment |= versions(lab, self.topology)
             try:
                 self._all(runner, scenarios)
             except Quit:

@@ -120,6 +120,7 @@ class Crew:
         self._errors: list[LabError] = []
         self._done: dict[Turn, Performed] = {}
         self._recorded = 0  # bytes
+        self._versions: dict[str, str] = {}  # of programs in the copies, which are alike
 
     # What came of it.
 
@@ -135,7 +136,8 @@ class Crew:
 
     def record(self) -> RunRecord:
         """The whole run."""
-        return record_of(self._topology.name, self._run.engine, self.records, jobs=str(self._jobs))
+        more = {**self._versions, "jobs": str(self._jobs)}
+        return record_of(self._topology.name, self._run.engine, self.records, more)
 
     def _results(self) -> tuple[list[ScenarioRecord], Recordings]:
         """Recordings are named in that order, too, whoever ended first."""
@@ -202,7 +204,7 @@ class Crew:
             worker, said = self._heard.get()
             match said:
                 case Up():
-                    worker.up = True
+                    worker.up, self._versions = True, self._versions or said.versions
                     self._next(worker)
                 case Performed():
                     self._performed(worker, said)

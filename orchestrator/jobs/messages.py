@@ -53,7 +53,9 @@ class Interrupt(msgspec.Struct, frozen=True, kw_only=True, tag="interrupt"):
 
 
 class Up(msgspec.Struct, frozen=True, kw_only=True, tag="up"):
-    """The lab is up."""
+    """The lab is up. `versions`: of its programs, by what they say."""
+
+    versions: dict[str, str] = {}
 
 
 class Performed(msgspec.Struct, frozen=True, kw_only=True, tag="performed"):

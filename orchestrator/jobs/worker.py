@@ -45,6 +45,7 @@ from orchestrator.model.runs import ScenarioRecord
 from orchestrator.model.topology import Topology
 from orchestrator.runs import Recordings, Runner
 from orchestrator.scenarios.run import Audience
+from orchestrator.versions import versions
 from orchestrator.wire import error_message
 
 
@@ -112,7 +113,7 @@ class _Worker:
         """Bring it up, perform, and remove it, whatever happens meanwhile."""
         try:
             with self._copy.entered(False) as lab:
-                self._say(Up())
+                self._say(Up(versions=versions(lab, self._topology)))
                 for order in orders:
                     done = self._perform(lab, order)
                     self._say(done)

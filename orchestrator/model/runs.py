@@ -64,12 +64,27 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[str, ...] = ()
 
 
+class Elapsed(msgspec.Struct, frozen=True, kw_only=True):
+    """How long after a step what an expectation is about came: `wanted` as the file says it; it took between
+    `low` and `high` seconds (None: no end is known)."""
+
+    step: str  # HOST.NAME
+    wanted: str
+    low: float
+    high: float | None = None
+
+
 class ExpectationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One expectation, judged. `lately`: what the agents of its two ends did last."""
+    """One expectation, judged. `kind`, `subject`, `checks`: what it is about, and by field what the file says
+    must be there. `lately`: what the agents of its two ends did last."""
 
     part: Part = "steps"
     text: str
     line: int
+    kind: str = ""
+    subject: str = ""
+    checks: dict[str, str] = {}
+    elapsed: Elapsed | None = None
     began: float = 0.0
     duration: float = 0.0
     verdict: Verdict
@@ -81,15 +96,16 @@ class ExpectationRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScenarioRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One performance. `problem`: what of the infrastructure failed, if it did. `recording`: the file in the
-    run's folder that has all that was recorded. `file`: the included file whose lines are meant, "" the lab
-    file."""
+    """One performance. `row`: what its row of the table gives. `problem`: what of the infrastructure failed,
+    if it did. `recording`: the file in the run's folder that has all that was recorded. `file`: the included
+    file whose lines are meant, "" the lab file."""
 
     name: str
     label: str
     title: str = ""
     line: int = 0
     file: str = ""
+    row: dict[str, str] = {}
     about: About = About()
     verdict: Verdict
     began: float = 0.0

@@ -83,6 +83,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     listen: tuple[Listen, ...] = ()
     connect: tuple[ConnectTo, ...] = ()
     run: tuple[str, ...] = ()  # argv; split as a shell splits words, but no shell runs it
+    version: tuple[str, ...] = ()  # argv of what says which version of its program it has
     image: str | None = None
     files: tuple[FileCopy, ...] = ()
     env: dict[str, str] = {}

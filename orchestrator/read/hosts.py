@@ -32,7 +32,8 @@ class HostReader:
         value = {
             "listen": self._listen(one),
             "connect": self._connect(one),
-            "run": self._run(one),
+            "run": self._command(one, "run"),
+            "version": self._command(one, "version"),
             "files": self._files(one),
             "resources": self._resources(one),
             "dns": nameservers.records(one, self.draft),
@@ -130,8 +131,8 @@ class HostReader:
             return f"it is behind the NAT of a router, which lets nothing in from {shown(one.on()[0])}"
         return f"no router leads from {shown(one.on()[0])} to {shown(target.on()[0])}"
 
-    def _run(self, one: Joined) -> tuple[str, ...]:
-        node = one.node.get("run")
+    def _command(self, one: Joined, key: str) -> tuple[str, ...]:
+        node = one.node.get(key)
         if isinstance(node, Sequence):
             words = tuple(item.text for item in node.items if isinstance(item, Scalar))
         elif isinstance(node, Scalar):
@@ -143,7 +144,7 @@ class HostReader:
         else:
             return ()
         if not words[0] if words else isinstance(node, Scalar):
-            self.findings.add(node, "the command of `run` is empty")
+            self.findings.add(node, f"the command of `{key}` is empty")
         return words
 
     def _files(self, one: Joined) -> tuple[FileCopy, ...]:

@@ -264,6 +264,13 @@ HOST = Record(
                 example="nginx -g 'daemon off;'",
             ),
         ),
+        "version": Field(
+            doc="A program that says which version of another the host has, as `run` is written: what it "
+            "says stays with each run of scenarios.",
+            kind=Either(
+                options=(COMMAND, ListOf(item=ANY, example="[nginx, -v]", least=1)), example="nginx -v"
+            ),
+        ),
         "image": Field(
             doc="The image of its root; the engine's own where absent. The namespaces engine has none.",
             kind=IMAGE,

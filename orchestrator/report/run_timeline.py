@@ -18,7 +18,7 @@ from orchestrator.model.rows import endpoint
 from orchestrator.model.runs import ScenarioRecord
 from orchestrator.report import ladder_text, timeline_text
 from orchestrator.report.arrows import UNICODE, Glyphs, plain
-from orchestrator.report.ladder import NARROWEST, ladder
+from orchestrator.report.ladder import NARROWEST, Ladder, ladder
 from orchestrator.report.layout import PLAIN, Style
 from orchestrator.report.rungs import AROUND
 
@@ -85,11 +85,15 @@ def whole(
 
 def of_connection(history: History, timeline: Timeline, paper: Paper = BARE) -> Iterator[str]:
     """Its ladder."""
+    yield from ladder_text.lines(laid_out(history, timeline, paper.columns), paper.style, paper.glyphs)
+
+
+def laid_out(history: History, timeline: Timeline, columns: int, *, logs: bool = True) -> Ladder:
+    """Its ladder, with what happened beside it."""
     recording = timeline.recording
     passed = via(history, recording.segments, recording.translations)
-    beside = around(history, timeline.events)
-    laid = ladder(history, paper.columns, beside, passed, impaired=_impaired(history, timeline.events))
-    yield from ladder_text.lines(laid, paper.style, paper.glyphs)
+    beside = [one for one in around(history, timeline.events) if logs or one.source != "log"]
+    return ladder(history, columns, beside, passed, impaired=_impaired(history, timeline.events))
 
 
 def _ladders(found: Sequence[History], timeline: Timeline, paper: Paper) -> Iterator[str]:

@@ -85,7 +85,34 @@ def _come(call: CallMade, found: tuple[History, Side] | None, recording: Recordi
     ]
     if call.verb != "recv" or not times:
         return None
-    return Moment(at=max(times), error=error_of(recording, call.host))
+    error = error_of(recording, call.host)
+    if _stream_seen(history, side, returned + error) < _taken(call, recording):
+        return Moment(why=f"the last byte that {call.step} received was not seen coming to {call.host}")
+    return Moment(at=max(times), error=error)
+
+
+def _stream_seen(history: History, side: Side, until: float) -> float:
+    """Up to which byte of its stream this end was seen to receive by then; without the SYN nobody knows which
+    byte a segment begins with."""
+    come = [one.received for one in history.crossings if one.sender != side and one.received is not None]
+    first = next((one.seq + 1 for one in come if one.flags & SYN), None)
+    if first is None:
+        return float("inf")
+    ends = [(one.seq - first) % 2**32 + one.length for one in come if one.length and one.t <= until]
+    return max(ends, default=0)
+
+
+def _taken(call: CallMade, recording: Recording) -> int:
+    """How many bytes of the stream recv had returned with the end of this call; with TLS there were more."""
+    return sum(
+        one.result
+        for one in recording.calls
+        if one.verb == "recv"
+        and one.t <= call.t
+        and one.host == call.host
+        and isinstance(one.result, int)
+        and _same_socket(one, call)
+    )
 
 
 def _is_peer(call: CallMade, history: History, side: Side) -> bool:

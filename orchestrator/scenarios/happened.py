@@ -7,6 +7,7 @@ nobody watched, or two sources contradict each other in is unknown; the timeline
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import msgspec
 
 from orchestrator.join.apart import Apart
 from orchestrator.model.events import History, Side
-from orchestrator.model.runs import Verdict, worst
+from orchestrator.model.runs import Elapsed, Verdict, worst
 from orchestrator.model.steps import (
     CLOSED_BY,
     FIRST_TO_CLOSE,
@@ -107,12 +108,14 @@ def _of_several(
 def _one(expectation: Expectation, history: History, recorded: Recorded) -> Judgement:
     apart = Apart(recorded.timeline.recording.clocks)
     told = [_check(check, history, apart) for check in expectation.happened]
-    extra, evidence = [], list(histories.told(history))
+    evidence = list(histories.told(history))
     since = _last([one.at for one in told])
-    if expectation.after is not None:
-        extra = [_after(expectation.after, told, since, recorded)]
-        evidence = [_left(expectation.after, recorded), *evidence]
-    return _judgement(expectation, [*told, *extra], evidence, since, recorded)
+    if expectation.after is None:
+        return _judgement(expectation, told, evidence, since, recorded)
+    took = _after(expectation.after, told, since, recorded)
+    evidence = [_left(expectation.after, recorded), *evidence]
+    judgement = _judgement(expectation, [*told, took], evidence, since, recorded)
+    return msgspec.structs.replace(judgement, elapsed=_elapsed(expectation.after, took.seen))
 
 
 def _judgement(
@@ -259,6 +262,16 @@ def _after(after: After, told: Sequence[_Told], came: Moment, recorded: Recorded
         return _Told(check, Value(value=None), "pass", came)  # the verdict is theirs
     value, verdict, _ = afterwards.compared(after, came, recorded)
     return _Told(check, value, verdict, came)
+
+
+def _elapsed(after: After, took: Value) -> Elapsed | None:
+    """As it is kept in the record."""
+    if took.why or took.value is None:
+        return None
+    high = took.value if took.high is None else took.high
+    return Elapsed(
+        step=str(after.step), wanted=after.text, low=took.value, high=None if math.isinf(high) else high
+    )
 
 
 def _left(after: After, recorded: Recorded) -> str:

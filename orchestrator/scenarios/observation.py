@@ -14,7 +14,7 @@ import msgspec
 
 from orchestrator.model.events import Timeline
 from orchestrator.model.rows import Connection, Listener
-from orchestrator.model.runs import Verdict
+from orchestrator.model.runs import Elapsed, Verdict
 
 Name = tuple[str, str]  # a host, and what `as` gave there (or a counter's name)
 Address = tuple[str, int]
@@ -156,3 +156,4 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     since: float | None = None
     since_error: float = 0.0
     since_clock: float = 0.0
+    elapsed: Elapsed | None = None  # of one with `after`, where that is known

@@ -251,6 +251,7 @@ class _Performance:
             title=scenario.title,
             line=scenario.line,
             file=scenario.file,
+            row=scenario.row,
             about=scenario.about,
             verdict=verdict,
             began=self._began - self._stage.began,

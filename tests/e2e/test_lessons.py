@@ -144,10 +144,10 @@ def test_every_command_can_be_typed(name: str, which: str) -> None:
     for line in [*typed, *shown]:
         words = shlex.split(line, comments=True)
         assert words[0] == "./lab", line
-        _typed(LESSONS[name], words[1:])
+        accepted(LESSONS[name], words[1:])
 
 
-def _typed(lab: Topology, words: list[str]) -> None:
+def accepted(lab: Topology, words: list[str]) -> None:
     """Fails where the command line would be refused, or names what the lesson has not."""
     verb, *rest = words
     assert verb in VERBS, words

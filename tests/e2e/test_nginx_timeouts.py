@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from orchestrator.engines.base import Engine
 from orchestrator.model.steps import Scenario
 from orchestrator.read import read_file
 from orchestrator.runs import Runner, choose
+from tests.e2e.test_lessons import PAGES, accepted, blocks, commands, page
 from tests.support.rig import unique_name
 
 pytestmark = pytest.mark.engine("namespaces", "docker")
@@ -70,3 +73,37 @@ def test_each_limit_says_of_what_it_is() -> None:
 
 
 UNCOVERED = {"client-header-reset"}  # how it ends is what these are about, not what the limit is on
+
+
+# Its pages.
+
+
+@pytest.mark.parametrize("which", PAGES)
+def test_every_command_of_its_page_can_be_typed(which: str) -> None:
+    text = page(PACK.name, which)
+    shown = [line[2:] for block in blocks(text, "text") for line in block.splitlines() if line[:2] == "$ "]
+    assert commands(text)
+    assert shown
+    for line in [*commands(text), *shown]:
+        words = shlex.split(line, comments=True)
+        assert words[0] == "./lab", line
+        accepted(PACK, words[1:])
+
+
+def test_both_languages_have_the_same_commands_and_outputs() -> None:
+    english, chinese = (page(PACK.name, which) for which in PAGES)
+    assert commands(english) == commands(chinese)
+    assert blocks(english, "text") == blocks(chinese, "text")
+    assert PAGES[1] in english
+    assert PAGES[0] in chinese
+
+
+@pytest.mark.parametrize("which", PAGES)
+def test_its_page_names_each_file_of_scenarios_and_no_scenario_that_is_not_there(which: str) -> None:
+    text = page(PACK.name, which)
+    families = re.findall(r"^\| ([\w., -]+?) \|", text.partition("WRITING")[0], flags=re.MULTILINE)
+    named = [name for one in families for name in one.split(", ") if name.endswith(".yaml")]
+    assert sorted(named) == sorted(Path(one).name for one in PACK.included)
+    told = re.findall(r"^## .*`(.+?)`$", text, flags=re.MULTILINE)
+    assert len(told) == 3
+    assert set(told) <= {one.name for one in PACK.scenarios}

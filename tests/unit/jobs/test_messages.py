@@ -57,7 +57,7 @@ def test_to_a_worker(pipe: tuple[int, int], message: ToWorker) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        Up(),
+        Up(versions={"web: nginx -v": "nginx version: nginx/1.22.1"}),
         Performed(record=b"{}", recording=b"\0\xff", told="a\nb", spent=True),
         Failed(kind="EngineError", message="no", hint="yes"),
         Said(line="é"),

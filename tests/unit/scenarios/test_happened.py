@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.model.events import Closing, History
+from orchestrator.model.events import Closing, Crossing, History
 from orchestrator.model.runs import Verdict
 from orchestrator.scenarios.checks import judge
 from orchestrator.scenarios.observation import Descriptor, Judgement, Observation
@@ -297,6 +298,31 @@ def test_a_recv_counts_from_when_its_last_byte_had_come() -> None:
         assert timed("ask 2.1s +-1ms", sent=sent, calls=[waited]).verdict == "pass"
     failed = call("recv", 0.2, "ask", duration=0.3, errno="EINTR")
     assert timed("ask 2s +-1ms", sent=sent, calls=[failed]).verdict == "pass"
+
+
+def test_a_recv_whose_last_byte_nobody_saw_coming_has_no_time() -> None:
+    """An earlier byte is not taken for it: where a burst is lost from the record, the time is unknown."""
+    sent: Sent = [("server", 0.0005, "S"), ("server", 0.3, "P"), ("server", 0.4, "P")]
+    plain = history(sent=sent)
+    first, second = (one for one in plain.crossings if one.segment.length)
+    moved = [_moved(first, 2), _moved(second, 7)]  # the SYN has 1, and five bytes are in each
+    whole = msgspec.structs.replace(plain, crossings=(plain.crossings[0], *moved))
+    lost = msgspec.structs.replace(plain, crossings=(plain.crossings[0], moved[0]))
+    calls = [call("recv", 0.35, "some", result=4), call("recv", 0.45, "ask", result=6)]
+    found = {
+        name: judged("first to close: client, after: ask 600ms +-1ms", one, calls=calls)
+        for name, one in (("whole", whole), ("lost", lost))
+    }
+    assert found["whole"].verdict == "pass"
+    assert found["lost"].verdict == "unknown"
+    assert "was not seen coming to alice" in found["lost"].why
+
+
+def _moved(crossing: Crossing, seq: int) -> Crossing:
+    sent, received = (
+        msgspec.structs.replace(one, seq=seq) if one else None for one in (crossing.sent, crossing.received)
+    )
+    return msgspec.structs.replace(crossing, sent=sent, received=received)
 
 
 def test_a_close_counts_from_its_fin_and_a_connect_from_when_it_stood() -> None:
