@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.model.nginx import NginxSeen
 from orchestrator.model.plan import Plan
 from orchestrator.model.rows import Translation
 
@@ -165,3 +166,4 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()  # what happened to the clocks meanwhile: "the real-time clock was set by 3.2 s"
     plan: Plan | None = None
     translations: tuple[Translation, ...] = ()
+    nginxes: tuple[NginxSeen, ...] = ()  # that ran in it, for `lab explain`

@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from orchestrator.model.plan import Plan
 from orchestrator.model.recording import CallMade, Recording, Said
 from orchestrator.scenarios.ledger import address
+from orchestrator.scenarios.nginxes import Nginxes
 from orchestrator.scenarios.packets import Open, Packets
 from orchestrator.scenarios.sightings import Kept, Sightings
 from orchestrator.scenarios.traces import Traces
@@ -37,9 +40,16 @@ _TOLD_ERROR = 0.01  # seconds for an answer to come
 
 class Recorder:
     """A context manager. `origin`: when t = 0 is, on time.monotonic(). `about`: hosts that are watched before
-    others, where there are too many."""
+    others, where there are too many. `nginxes`: hosts in which one may run."""
 
-    def __init__(self, open_channel: Open, plan: Plan, origin: float, about: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        open_channel: Open,
+        plan: Plan,
+        origin: float,
+        about: Iterable[str] = (),
+        nginxes: Sequence[str] = (),
+    ) -> None:
         self._plan, self._origin = plan, origin
         self._since = time.monotonic()
         begins = round(origin * 1e9), round(self._since * 1e9)
@@ -50,6 +60,7 @@ class Recorder:
             round(origin * 1e9),
             here=plan.engine == "namespaces",
         )
+        self._nginxes = Nginxes(open_channel, nginxes)
         self._lock = threading.Lock()
         self._under_way: list[UnderWay] = []
         self._calls = Kept("call", MOST_CALLS)
@@ -57,10 +68,11 @@ class Recorder:
         self._said = Kept("log", MOST_SAID)
 
     def __enter__(self) -> Recorder:
-        with ThreadPoolExecutor(1) as side_by_side:
-            tracing = side_by_side.submit(self._traces.start)
+        with ThreadPoolExecutor(2) as side_by_side:
+            beside = [side_by_side.submit(self._traces.start), side_by_side.submit(self._nginxes.look)]
             self._packets.start()
-            tracing.result()
+            for one in beside:
+                one.result()
         self._traces.map_clock(self._packets.shift.add)
         return self
 
@@ -189,6 +201,10 @@ class Recorder:
             losses=(*packets.losses, *traced.losses, *losses),
             clock=packets.clock,
         )
+
+    def whole(self) -> Recording:
+        """As `recording`, at the end, with what each nginx was and has logged."""
+        return msgspec.structs.replace(self.recording(), nginxes=self._nginxes.taken())
 
     def _made(self, calls: UnderWay) -> Iterable[CallMade]:
         for pending in calls.pending:
