@@ -1,0 +1,208 @@
+"""Ideas held against what was seen: the ones that fit, those that do not and why, and what would tell more.
+
+A time limit is never blamed where its moment is off by more than the tolerance. A line of the log that
+only one of them writes decides; that a line is missing which would be there counts against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from orchestrator.explain.ideas import ANY, EARLY, LATE, Idea, Sign
+from orchestrator.explain.logs import ErrorLine
+from orchestrator.explain.times import said
+from orchestrator.model.explanations import Cause, Certainty, Decision
+
+LATE_AND_LOGGED = 1.0  # seconds: by how much it may be late where the log says that it was it
+
+
+class Moment(NamedTuple):
+    """What is to be explained: `by` as in Ending."""
+
+    t: float
+    error: float
+    by: str
+
+
+class Words(NamedTuple):
+    """What the error log says of a moment. `sure`: the lines are this connection's and no other's; `whole`:
+    none is missing. `at`: whether a line of a level would be there."""
+
+    lines: Sequence[ErrorLine]
+    sure: bool
+    whole: bool
+    at: Callable[[str], bool]
+
+
+def judged(moment: Moment, ideas: Iterable[Idea], words: Words) -> list[Cause]:
+    """Each as a cause; what speaks against it is in it."""
+    found = [_cause(one, moment, words) for one in ideas]
+    return _told_apart(list(_one_each(found)), words)
+
+
+def _cause(idea: Idea, moment: Moment, words: Words) -> Cause:
+    because, against = list(idea.because), list(idea.against)
+    line = _line(idea.sign, words) if idea.sign else None
+    due = _due(idea, moment.t)
+    since = due[0] if due else None
+    if due is not None:
+        _held_against(due[1], due[2], moment, idea.late, line is not None, because, against)
+    elif idea.kind == "timer" and not idea.proven and not idea.because:
+        against.append("what it counts from was not seen")
+    if moment.by not in idea.manners:
+        against.append(f"it ends a connection by {' or '.join(sorted(idea.manners))}, this one by {moment.by}")
+    if idea.sign is not None:
+        _by_the_log(idea.sign, line, words, because, against)
+    return Cause(
+        name=idea.name,
+        kind=idea.kind,
+        value=_value(idea),
+        where=idea.value.where if idea.value else "",
+        scope=idea.scope,
+        counts=since[0] if since else "",
+        since=since[1] if since else None,
+        due=due[1] if due else None,
+        because=tuple(because),
+        against=tuple(against),
+        proven=(idea.proven or (line is not None and words.sure)) and not against,
+    )
+
+
+def _value(idea: Idea) -> str:
+    if idea.value is None:
+        return ""
+    return idea.value.text if idea.value.seconds is None or idea.kind != "timer" else said(idea.value.seconds)
+
+
+def _due(idea: Idea, t: float) -> tuple[tuple[str, float], float, float] | None:
+    """((what it counts from, when that was), the earliest, the latest) of the one that is nearest."""
+    if idea.value is None or idea.value.seconds is None or not idea.since:
+        return None
+    seconds = idea.value.seconds
+    found = [
+        ((one.words, one.t), one.t + seconds, (one.t if one.until is None else one.until) + seconds)
+        for one in idea.since
+    ]
+    return min(found, key=lambda one: 0.0 if one[1] <= t <= one[2] else min(abs(t - one[1]), abs(t - one[2])))
+
+
+def _held_against(
+    first: float,
+    last: float,
+    moment: Moment,
+    late: float,
+    logged: bool,
+    because: list[str],
+    against: list[str],
+) -> None:
+    allowed = max(LATE + late, LATE_AND_LOGGED if logged else 0.0)
+    off = moment.t - first if moment.t < first else moment.t - last if moment.t > last else 0.0
+    words = f"it was due at {first:.3f} s"
+    if off < -(EARLY + moment.error):
+        against.append(f"{words}, and this was {-off * 1000:.0f} ms before")
+    elif off > allowed + moment.error:
+        against.append(f"{words}, and this was {off * 1000:.0f} ms later")
+    else:
+        because.append(f"{words}, this was {_off(off)}")
+
+
+def _off(off: float) -> str:
+    return "then" if abs(off) < 0.0005 else f"{abs(off) * 1000:.0f} ms {'later' if off > 0 else 'before'}"
+
+
+def _line(sign: Sign, words: Words) -> ErrorLine | None:
+    for one in words.lines:
+        action = any(each in one.text for each in sign.actions) if sign.actions else True
+        if sign.words in one.text and action:
+            return one
+    return None
+
+
+def _by_the_log(
+    sign: Sign, line: ErrorLine | None, words: Words, because: list[str], against: list[str]
+) -> None:
+    if line is not None:
+        whose = "" if words.sure else " (or that is of another connection of this client)"
+        because.append(f"the error log says: {line.said}{whose}")
+        return
+    contrary = next((one for one in words.lines if "timed out" in one.text), None)
+    if contrary is not None and words.sure:
+        against.append(f"the error log says something else: {contrary.said}")
+    elif words.whole and words.at(sign.level):
+        against.append(f"the error log has no line of it, and takes level {sign.level}")
+
+
+def _one_each(found: list[Cause]) -> Iterable[Cause]:
+    """The same directive of the same line once: the reading of it that fits."""
+    met: dict[tuple[str, str, str], Cause] = {}
+    for one in found:
+        key = (one.name, one.where, one.value)
+        before = met.get(key)
+        if before is None or (before.against and not one.against):
+            met[key] = one
+    return met.values()
+
+
+def _told_apart(found: list[Cause], words: Words) -> list[Cause]:
+    """Where something proves one, the others were not it, but for what is proven, too."""
+    if not any(one.proven for one in found):
+        return found
+    first = next(one for one in found if one.proven)
+    from msgspec.structs import replace
+
+    return [
+        one
+        if one.proven or one.against
+        else replace(one, against=(f"the evidence names {first.name}",))
+        for one in found
+    ]
+
+
+def decision(
+    what: str, moment: Moment, how: str, causes: Sequence[Cause], *, why: str = "", doubt: str = ""
+) -> Decision:
+    """With the smallest set that fits. `doubt`: why nothing may follow from what was seen."""
+    fitting = [one for one in causes if not one.against]
+    excluded = [one for one in causes if one.against]
+    fitting.sort(key=lambda one: (not one.proven, one.kind == "other", _distance(one, moment.t)))
+    excluded.sort(key=lambda one: (one.kind == "other", _distance(one, moment.t)))
+    names = {one.name for one in fitting}
+    certainty: Certainty = "named" if len(names) == 1 else "several" if names else "unknown"
+    if doubt and certainty == "named" and not fitting[0].proven:
+        certainty = "unknown"
+    if doubt and certainty == "several":
+        certainty = "unknown"
+    return Decision(
+        what=what,
+        at=moment.t,
+        error=moment.error,
+        how=how,
+        certainty=certainty,
+        causes=tuple(fitting) if certainty != "unknown" or not doubt else (),
+        excluded=tuple(excluded),
+        decides=tuple(_decides(fitting)) if len(names) > 1 or certainty == "unknown" else (),
+        why=doubt or (why or "no time limit that is in force was due then" if not names else ""),
+    )
+
+
+def _distance(one: Cause, t: float) -> float:
+    return abs(one.due - t) if one.due is not None else 1e9
+
+
+LOUD = ("client_header_timeout", "client_body_timeout", "send_timeout", "proxy_timeout", "preread_timeout")
+
+
+def _decides(fitting: Sequence[Cause]) -> Iterable[str]:
+    """What would tell them apart."""
+    timers = [one for one in fitting if one.kind == "timer"]
+    if any(one.name in LOUD for one in timers):
+        yield "`error_log … info;`: nginx says there which of them it was"
+    if len({one.value for one in timers}) < len(timers):
+        values = ", ".join(f"{one.name} {one.value}" for one in timers)
+        yield f"different values: now {values}"
+    if any(one.kind == "other" for one in fitting) and not timers:
+        yield "a recording of a scenario (`lab run`), which has steps, ends of programs and impairments, too"
+
+
+ANYHOW = ANY

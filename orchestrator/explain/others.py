@@ -1,0 +1,123 @@
+"""What ends connections and is no time limit of nginx's: the other side, a program's end, a reload, the
+kernel, something between."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from orchestrator.explain.ideas import ANY, LATE, RST, Idea, Since, other
+from orchestrator.explain.judging import Moment
+from orchestrator.explain.scene import Down, Nginx, Scene, Up
+from orchestrator.explain.traffic import Traffic
+from orchestrator.join.closing import NOBODY
+from orchestrator.model.events import History
+from orchestrator.model.recording import Said
+
+AROUND = 0.25  # seconds around the end of a program in which its connections end
+KILLED = "its process was ended"
+SHUTTING = "nginx was told to stop or to reload"
+GAVE_UP = "the kernel gave up: nothing of what it sent was acknowledged"
+BETWEEN = "something between both ends reset it"
+_PROGRAMS = re.compile(r"\b(nginx|kill|pkill|killall)\b")
+_DIED = re.compile(r"worker process \d+ exited on signal|exited with fatal code|shutting down|gracefully|"
+                   r"\bexiting\b|signal process started|reconfiguring")  # fmt: skip
+
+
+def others(nginx: Nginx, moment: Moment, history: History, traffic: Traffic, scene: Scene) -> Iterator[Idea]:
+    """Only those that something speaks for."""
+    yield from _killed(nginx, moment, scene)
+    yield from _told(nginx, moment)
+    if history.closing.why == NOBODY:
+        yield other(BETWEEN, history.closing.why)
+    if history.closing.by == "timeout" or (moment.by == "silently" and _unheard(traffic, moment)):
+        yield other(GAVE_UP, f"it was sent again {len(traffic.again)} times, and no answer came")
+
+
+def _unheard(traffic: Traffic, moment: Moment) -> bool:
+    """At least the 15 tries of tcp_retries2 (tcp(7)) are about this many, lowered ones fewer."""
+    return traffic.accepted is not None and sum(1 for t in traffic.again if t < moment.t) >= 5
+
+
+def _killed(nginx: Nginx, moment: Moment, scene: Scene) -> Iterator[Idea]:
+    """By ends of programs and by steps; who ran `kill` in this host at this moment has done it."""
+    for said in scene.timeline.recording.said:
+        if said.host == nginx.host and abs(said.t - moment.t) <= said.error + AROUND:
+            if said.source == "exit" and _PROGRAMS.search(said.text):
+                yield _by(said, moment, said.text)
+            elif said.source == "impairment" and said.kind in ("kill", "signal", "poweroff", "power_off"):
+                yield _by(said, moment, said.text)
+    for one in nginx.logs.errors:
+        if one.level == "alert" and "exited on signal" in one.text and abs(one.t - moment.t) <= one.error + 0.1:
+            yield other(KILLED, f"the error log says: {one.said}", proven=_crowd(nginx, moment, scene))
+
+
+def _by(said: Said, moment: Moment, text: str) -> Idea:
+    near = abs(said.t - moment.t) <= said.error + LATE
+    return other(
+        KILLED if "reload" not in text and "quit" not in text else SHUTTING,
+        f"at {said.t:.3f} s: {text}",
+        proven=near,
+        against=() if near else (f"that was {abs(said.t - moment.t) * 1000:.0f} ms away",),
+    )
+
+
+def _crowd(nginx: Nginx, moment: Moment, scene: Scene) -> bool:
+    """Whether all that this nginx had ended together: then it was the process, and no timer of one."""
+    mine = [one.traffic for one in (*scene.downs, *scene.ups) if one.nginx is nginx]
+    there = [one for one in mine if one.opened is not None and one.opened < moment.t - AROUND]
+    alive = [one for one in there if one.near_end is None or one.near_end.t >= moment.t - 0.02]
+    alive = [one for one in alive if one.far_end is None or one.far_end.t >= moment.t - 0.02]
+    return all(one.near_end is not None and abs(one.near_end.t - moment.t) < 0.05 for one in alive)
+
+
+def _told(nginx: Nginx, moment: Moment) -> Iterator[Idea]:
+    """An idle connection is closed at once by a worker that shuts down, others when they are done or
+    worker_shutdown_timeout is over."""
+    for one in nginx.logs.errors:
+        if one.level != "notice" or not _DIED.search(one.text):
+            continue
+        limit = nginx.configuration.value("worker_shutdown_timeout")
+        if abs(one.t - moment.t) <= one.error + 0.1:
+            yield other(SHUTTING, f"the error log says: {one.said}", proven=False)
+        if "gracefully" in one.text and limit.seconds and one.t < moment.t:
+            since = Since(t=one.t - one.error, until=one.t + one.error, words="since it was told to stop")
+            yield Idea(name=limit.name, kind="timer", value=limit, since=(since,), manners=ANY)
+            return
+
+
+def kept_alive(listening: tuple[str, ...], traffic: Traffic, moment: Moment) -> Iterator[Idea]:
+    """`listen … so_keepalive=idle:interval:count`: the kernel asks, and resets what does not answer."""
+    option = next((one for one in listening if one.startswith("so_keepalive=")), None)
+    if option is None or option.endswith("=off") or moment.by == "FIN":
+        return
+    from orchestrator.explain.configuration import Value
+    from orchestrator.explain.times import seconds
+
+    parts = [*option.partition("=")[2].split(":"), "", "", ""][:3] if "=on" not in option else ["", "", ""]
+    idle, interval = seconds(parts[0]) or 7200.0, seconds(parts[1]) or 75.0
+    count = int(parts[2]) if parts[2].isdigit() else 9
+    heard = max((t for t in (traffic.last("far"), traffic.last("near"), traffic.accepted) if t is not None),
+                default=None)  # fmt: skip
+    if heard is None:
+        return
+    value = Value(name="so_keepalive", text=option.partition("=")[2], seconds=idle + interval * count)
+    since = Since(t=heard, words="since the other end was heard for the last time")
+    yield Idea(
+        name="so_keepalive",
+        kind="limit",
+        value=value,
+        since=(since,),
+        late=1.0,
+        manners=RST | {"silently"},
+        because=(f"the kernel asked {len(traffic.probes)} times whether the other end is there",)
+        if traffic.probes
+        else (),
+    )
+
+
+def of_far(kind: str, one: Down | Up) -> Idea:
+    """The other side closed first."""
+    end = one.traffic.far_end
+    assert end is not None
+    return other(f"{kind} closed it", f"its {end.by} came at {end.t:.3f} s, before anything of nginx's")
