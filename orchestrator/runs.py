@@ -12,7 +12,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -34,14 +34,16 @@ from orchestrator.scenarios.run import Audience, Done, run_scenario
 
 KEPT = 50  # runs of one lab whose folders stay
 DOCUMENT = "run.json"
+INCLUDED = "included"  # the folder of what the lab file includes, under the names that it gives
 SUFFIX = ".recording"
 MOST_RECORDED = 64 << 20  # bytes of a run's recordings
 LEAST_RECORDED = 64 << 10  # bytes; with less room a recording is not begun
 
 
-def choose(scenarios: Sequence[Scenario], wanted: Sequence[str]) -> list[Scenario]:
+def choose(scenarios: Sequence[Scenario], wanted: Sequence[str], row: str | None = None) -> list[Scenario]:
     """Those of these names, labels (`full[size=3]`) or patterns, in the file's order; all where none is
-    named. Raises UsageError for a name that none has."""
+    named. With `row` of each table only the row of that name, of one without such a row the first. Raises
+    UsageError for a name that none has."""
     if not scenarios:
         raise UsageError("the lab file has no scenarios", "write them under `scenarios:`")
     chosen: set[int] = set()
@@ -53,7 +55,18 @@ def choose(scenarios: Sequence[Scenario], wanted: Sequence[str]) -> list[Scenari
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
             raise UsageError(f"there is no scenario {name}", hint)
         chosen |= found
-    return [one for at, one in enumerate(scenarios) if not wanted or at in chosen]
+    some = [one for at, one in enumerate(scenarios) if not wanted or at in chosen]
+    return some if row is None else list(_of_row(some, row))
+
+
+def _of_row(scenarios: Sequence[Scenario], row: str) -> Iterator[Scenario]:
+    names = {one.row_name: None for one in scenarios if one.row_name}
+    if row not in names:
+        hint = f"there are {', '.join(names)}" if names else "a row is named by `row: NAME` in its table"
+        raise UsageError(f"no table has a row {row}", hint)
+    for _, rows in itertools.groupby(scenarios, key=lambda one: one.name):
+        of_one = list(rows)
+        yield next((one for one in of_one if one.row_name == row), of_one[0])
 
 
 def _matches(scenario: Scenario, name: str) -> bool:
@@ -110,6 +123,8 @@ class Runner:
                     label=scenario.label,
                     title=scenario.title,
                     line=scenario.line,
+                    file=scenario.file,
+                    about=scenario.about,
                     verdict="unknown",
                     began=time.monotonic() - self.began,
                     problem=error.message,
@@ -196,6 +211,8 @@ def keep(
             OSError
         ):  # read once already; gone or changed by now is no failure of the run
             shutil.copyfile(topology.path, folder / "lab.yaml")
+            for name in topology.included:
+                _copy(Path(topology.folder, name), folder / INCLUDED, name)
     except OSError as error:
         raise UsageError(
             f"the run cannot be kept: {error}", "XDG_STATE_HOME may be another folder"
@@ -203,3 +220,10 @@ def keep(
     for old in sorted(base.iterdir())[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _copy(source: Path, into: Path, name: str) -> None:
+    """An included file under its name; one that is no name below a folder (`a/../b`) loses the dots."""
+    target = into.joinpath(*(part for part in Path(name).parts if part not in ("/", "..")))
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

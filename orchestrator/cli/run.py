@@ -39,6 +39,9 @@ STDOUT = "-"
     shell_complete=complete_labs,
     help="Another name of the lab than the file's",
 )
+@click.option(
+    "--row", metavar="NAME", help="Of each table only the row of that name; of one without it the first"
+)
 @click.option("--step", is_flag=True, help="Show each step and wait for a key before it")
 @click.option("--repeat", type=click.IntRange(1), metavar="N", help="Run so many times over")
 @click.option("--until-fail", is_flag=True, help="Again and again (or N times) until one does not pass")
@@ -59,7 +62,12 @@ STDOUT = "-"
 @click.option("--down", is_flag=True, help="Remove the lab afterwards")
 @click.option("-y", "--yes", is_flag=True, help="Confirm that the file opens the internet to its hosts")
 def command(
-    names: tuple[str, ...], path: str | None, engine: str | None, lab_name: str | None, **chosen: object
+    names: tuple[str, ...],
+    path: str | None,
+    engine: str | None,
+    lab_name: str | None,
+    row: str | None,
+    **chosen: object,
 ) -> int:
     """Run scenarios of a lab file, all unless some are named (also as patterns, `queue-*`).
 
@@ -81,7 +89,7 @@ def command(
     if chosen["json_path"] == STDOUT and chosen["junit_path"] == STDOUT:
         raise UsageError("--json and --junit cannot both go to stdout")
     topology = read(path or DEFAULT_FILE, lab_name)
-    scenarios = choose(topology.scenarios, names)
+    scenarios = choose(topology.scenarios, names, row)
     if chosen["only_list"]:
         for one in scenarios:
             click.echo(f"{one.label}{f': {one.title}' if one.title else ''}")

@@ -101,4 +101,5 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     impaired: Impaired = Impaired()
     path: str = ""
     folder: str = ""
-    digest: str = ""  # sha256 of the file's bytes: what a confirmation is bound to
+    digest: str = ""  # sha256 of the file's bytes, and of what it includes: what a confirmation is bound to
+    included: tuple[str, ...] = ()  # files whose scenarios are its own, below `folder`

@@ -61,6 +61,10 @@ CALL_FIELDS = {
     ),
     "tls": _maybe("A TLS handshake; from then on `send` and `recv` go through it.", "call"),
     "http": _maybe("An HTTP/1.1 request and the response; the result is its status.", "call"),
+    "write": _maybe(
+        "A file of the host holds `text`, or what `file` has; at the end of the scenario it is as before.",
+        "/etc/motd",
+    ),
     "run": Field(
         doc="A program in the host, to its end.",
         kind=Either(
@@ -86,7 +90,8 @@ ARGUMENT_FIELDS = {
         "Of `connect`, and of `send` by udp: `web:80`, `10.20.2.80:80` or `[fd20:2::80]:80`.", "web:80"
     ),
     "blocking": _text("`no`: a call that would have to wait fails with EAGAIN or EINPROGRESS.", "no"),
-    "text": _text("Of `send`: what to send.", "hello"),
+    "text": _text("Of `send`: what to send; of `write`: what the file is to hold.", "hello"),
+    "file": _text("Of `write`: a file below the folder of the lab file, which has that.", "conf/case.conf"),
     "hex": _text("Of `send`: what to send, two digits a byte.", "16 03 01"),
     "size": _text("Of `send` and `recv`: how many bytes, `1000` or `10MB` (powers of 1024).", "10MB"),
     "until": _text("Of `recv`: receive up to this text and not a byte more.", "end"),
@@ -258,6 +263,35 @@ STEP: Record = Record(
     least=1,
 )
 
+_DIRECTIVE = Text(
+    what="directive",
+    pattern="[A-Za-z][A-Za-z0-9_.-]*",
+    example="keepalive_timeout",
+    hint="a directive is named as in the configuration, as `keepalive_timeout`",
+)
+_COVERS = ("whole", "gap", "idle")
+ABOUT = Record(
+    what="`about`",
+    example="{directive: keepalive_timeout}",
+    fields={
+        "directive": Field(
+            doc="The directive (or several) of the program's configuration that it shows.",
+            kind=Either(
+                options=(_DIRECTIVE, ListOf(item=_DIRECTIVE, example="[send_timeout, limit_rate]", least=1)),
+                example="keepalive_timeout",
+            ),
+        ),
+        "covers": Field(
+            doc="Whether the limit is on the whole of it, on the gap between two operations, or on rest; "
+            "of a scenario that shows this by its own expectations.",
+            kind=Text(what="way to cover", pattern="|".join(_COVERS), example="gap", words=_COVERS),
+        ),
+        "documented": _text("A sentence of the program's documentation.", "Sets a timeout …"),
+        "differs": _text("How what is observed differs from it.", "it is renewed lazily"),
+        "variant of": Field(doc="The scenario that it varies.", kind=SCENARIO_NAME),
+    },
+)
+
 SCENARIO = Record(
     what="a scenario",
     example="{steps: [alice: connect web:80 as call]}",
@@ -268,6 +302,7 @@ SCENARIO = Record(
             doc="Rows of values: the scenario runs once for each.",
             kind=ListOf(item=VARIABLES, example="[{size: 1}, {size: 10}]", least=1),
         ),
+        "about": Field(doc="What it is about; kept with the run, and not judged.", kind=ABOUT),
         "within": _text("The `within` of its expectations that give none; 1 s unless given.", "5s"),
         "setup": Field(doc="Steps before it.", kind=STEPS),
         "steps": Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.read.kinds import Either, Field, Json, ListOf, MapOf, Nothing, Record, Text
-from orchestrator.read.scenario_schema import DEFINITIONS, SCENARIOS
+from orchestrator.read.scenario_schema import DEFINITIONS, SCENARIOS, VARIABLES
 
 MOST_HOSTS = 20_000  # of one lab, counted out; what the plan was measured with
 
@@ -318,7 +318,25 @@ LAB = Record(
         "machines": Field(doc="The computers that the hosts are spread over.", later=True),
         "place": Field(doc="Which host is on which machine.", later=True),
         "fabric": Field(doc="What joins networks across machines.", later=True),
+        "variables": Field(doc="Values that `${NAME}` stands for in all its scenarios.", kind=VARIABLES),
         "scenarios": Field(doc="Scripted lessons and tests, by name.", kind=SCENARIOS),
+        "include": Field(
+            doc="Files with more of its scenarios, below the folder of the lab file.",
+            kind=ListOf(item=SOURCE, example="[scenarios/client.yaml]"),
+        ),
+    },
+)
+
+INCLUDED = Record(
+    what="an included file",
+    example="scenarios: {…}",
+    fields={
+        "variables": Field(
+            doc="Values that `${NAME}` stands for in all scenarios of the file.", kind=VARIABLES
+        ),
+        "scenarios": Field(
+            doc="Scenarios, by names that no other file of the lab has.", kind=SCENARIOS, required=True
+        ),
     },
 )
 

@@ -43,6 +43,36 @@ def test_a_name_that_none_has() -> None:
         runs.choose((), [])
 
 
+NAMED = (
+    Scenario(name="full", line=1, row={"n": "1"}, row_name="plain"),
+    Scenario(name="full", line=1, row={"n": "2"}, row_name="short"),
+    Scenario(name="other", line=5, row={"n": "1"}),
+    Scenario(name="other", line=5, row={"n": "2"}),
+    Scenario(name="reset", line=9),
+)
+
+
+def test_one_row_of_each_table() -> None:
+    assert [one.label for one in runs.choose(NAMED, [], "short")] == ["full[short]", "other[n=1]", "reset"]
+    assert [one.label for one in runs.choose(NAMED, ["f*"], "plain")] == ["full[plain]"]
+    with pytest.raises(UsageError) as caught:
+        runs.choose(NAMED, [], "shrt")
+    assert str(caught.value) == "no table has a row shrt\n  there are plain, short"
+
+
+def test_a_run_keeps_what_the_lab_file_includes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    folder = tmp_path / "a"
+    (folder / "more").mkdir(parents=True)
+    (folder / "lab.yaml").write_text("name: l\n")
+    (folder / "more" / "b.yaml").write_text("scenarios: {}\n")
+    included = ("more/b.yaml", "more/../more/b.yaml")
+    topology = Topology(name="l", path=str(folder / "lab.yaml"), folder=str(folder), included=included)
+    kept = runs.keep(RunRecord(lab="l", engine="fake", verdict="pass"), topology, "{}")
+    assert (kept / "included" / "more" / "b.yaml").read_text() == "scenarios: {}\n"
+    assert sorted(one.name for one in kept.iterdir()) == ["included", "lab.yaml", "run.json"]
+
+
 def test_the_oldest_runs_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(runs, "KEPT", 3)
