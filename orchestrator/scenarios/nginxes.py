@@ -275,7 +275,7 @@ def _of_source(channel: Channel, request: int, wanted: Callable[[str], bool]) ->
 
 def _zone(channel: Channel, master: Master, at: float) -> float:
     """How far its local time is east of UTC: by TZ, else by /etc/localtime (tzset(3)), else not at all."""
-    environ = _text(channel, master.host, f"/proc/{master.pids[0]}/environ") or ""
+    environ = (_text(channel, master.host, f"/proc/{master.pids[0]}/environ") if master.pids else "") or ""
     named = next((one[3:].lstrip(":") for one in environ.split("\0") if one.startswith("TZ=")), None)
     path = "/etc/localtime" if not named else posixpath.join("/usr/share/zoneinfo", named)
     data = _bytes(channel, master.host, path, 64 << 10)
@@ -301,24 +301,42 @@ class Nginxes:
         self._known: dict[tuple[str, tuple[int, ...]], NginxSeen] = {}
         self._marks: Marks = {}
 
+    def begin(self) -> None:
+        """How long logs are now, and who runs."""
+        self._look(marking=True)
+
     def look(self) -> None:
-        """Who runs now, and how long their logs are."""
-        if not self._hosts:
-            return
-        with contextlib.suppress(LabError, OSError), self._open() as channel:
-            for master in running(channel, self._hosts):
-                self._meet(channel, master, marking=True)
+        """Who runs now; programs of the scenario are soon ended."""
+        self._look(marking=False)
 
     def taken(self) -> tuple[NginxSeen, ...]:
-        """All, with what their logs say of the time since the first look."""
-        if not self._hosts:
-            return ()
+        """All, with what their logs say of the time since the beginning."""
+        self._look(marking=False)
         with contextlib.suppress(LabError, OSError), self._open() as channel:
-            for master in running(channel, self._hosts):
-                self._meet(channel, master, marking=False)
             for key, one in self._known.items():
                 self._known[key] = _with_logs(channel, one, self._marks)
         return tuple(self._known.values())
+
+    def _look(self, *, marking: bool) -> None:
+        if not self._hosts:
+            return
+        with contextlib.suppress(LabError, OSError), self._open() as channel:
+            if marking:
+                for host in self._hosts:
+                    for path in LOGS:
+                        self._marks[host, path] = _size(channel, host, path)
+            for master in (*running(channel, self._hosts), *self._ended(channel)):
+                self._meet(channel, master, marking=marking)
+
+    def _ended(self, channel: Channel) -> Iterator[Master]:
+        """What was started as an nginx, and nobody has seen alive: of it no pid is known."""
+        seen_on = {host for host, _ in self._known}
+        for host in channel.call("hosts").get("hosts", ()):
+            if host.get("name") in self._hosts and host["name"] not in seen_on:
+                for program in host.get("programs", ()):
+                    argv = tuple(map(str, program.get("argv", ())))
+                    if argv and posixpath.basename(argv[0]) == "nginx" and program.get("state") != "running":
+                        yield Master(host["name"], argv, ())
 
     def _open(self) -> Channel:
         """A host that does not answer may not hold up whoever records."""

@@ -69,7 +69,7 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         with ThreadPoolExecutor(2) as side_by_side:
-            beside = [side_by_side.submit(self._traces.start), side_by_side.submit(self._nginxes.look)]
+            beside = [side_by_side.submit(self._traces.start), side_by_side.submit(self._nginxes.begin)]
             self._packets.start()
             for one in beside:
                 one.result()
@@ -201,6 +201,10 @@ class Recorder:
             losses=(*packets.losses, *traced.losses, *losses),
             clock=packets.clock,
         )
+
+    def look_at_nginxes(self) -> None:
+        """While those that steps have started still run."""
+        self._nginxes.look()
 
     def whole(self) -> Recording:
         """As `recording`, at the end, with what each nginx was and has logged."""
