@@ -68,7 +68,7 @@ def ideas(down: Down, moment: Moment, told: Told, *, passed_on: bool) -> Iterato
             yield from _body(_before(traffic, answered), told, manners, down, passed_on=passed_on)
         if not passed_on and not continued:
             yield from _idle(down, answered, told, moment)
-    yield from _sending(traffic, told, manners, down)
+    yield from sending(traffic, told, manners)
 
 
 def manners_of(places: Iterable[Location]) -> frozenset[str]:
@@ -118,15 +118,17 @@ def _header(down: Down, traffic: Traffic, told: Told, manners: frozenset[str]) -
 def _body(
     burst: Burst, told: Told, manners: frozenset[str], down: Down, *, passed_on: bool
 ) -> Iterator[Idea]:
-    """A gap: from the last read; a renewal that would move it by less than LAZY is left out."""
+    """A gap: from the last read; a renewal that would move it by less than LAZY is left out. It is not in the
+    error log at any level (ngx_http_read_client_request_body_handler)."""
     against: tuple[str, ...] = ()
     if told.asked.headers is False:
         against = ("the client's own steps show that the headers were not finished",)
     if passed_on and not _unbuffered(told.places):
         against = ("the request had been passed on, whole",)
-    sign = Sign(level="info", words=_TIMED_OUT, actions=("reading client request body",))
+    last = told.accesses[-1] if told.accesses else None
+    because = (f"logged with 408: {last.text}",) if last is not None and last.status == "408" else ()
     for value, scope in values(told.places, "client_body_timeout"):
-        yield timer(value, scope, (_gap(burst),), manners, sign, against=against)
+        yield timer(value, scope, (_gap(burst),), manners, against=against, because=because)
 
 
 def _unbuffered(places: Iterable[Location]) -> bool:
@@ -186,14 +188,19 @@ def _word(name: str, because: str) -> Idea:
     return Idea(name=name, kind="other", manners=ANY, because=(because,))
 
 
-def _sending(traffic: Traffic, told: Told, manners: frozenset[str], down: Down) -> Iterator[Idea]:
+def sending(traffic: Traffic, told: Told, manners: frozenset[str]) -> Iterator[Idea]:
     """Between two writable events. Its FIN waits behind the bytes that nobody takes."""
     if traffic.stuck is None or not any(one.who == "near" for one in traffic.bursts):
         return
-    since = (Since(t=traffic.stuck, words="since the client has taken nothing more"),)
+    since = (stuck(traffic.stuck, "since the client has taken nothing more"),)
     sign = Sign(level="info", words=_TIMED_OUT, actions=("sending", "writing"))
     for value, scope in values(told.places, "send_timeout"):
         yield timer(value, scope, since, manners | SILENT, sign)
+
+
+def stuck(since: tuple[float, float], words: str) -> Since:
+    """From when nothing more was taken of what was sent."""
+    return Since(t=since[0], until=since[1], words=words)
 
 
 def lingering(down: Down, told: Told) -> Iterator[tuple[Moment, list[Idea]]]:

@@ -248,29 +248,44 @@ def end_of_up(up: Up, scene: Scene, *, alone: bool = False, at: float | None = N
         return _open(up)
     moment = moment_of(near) if near is not None else Moment(at or 0.0, 0.02, "silently")
     downs = scene.downs_of(up)
-    ideas: list[Idea]
-    if any(server.family == "stream" for server, _, _ in up.ways):
-        ideas = list(streams.ideas(up, moment, downs))
-    else:
-        ideas = list(upstream.ideas(up, moment, _ways(up, downs, scene), downs))
-        for down in downs if not alone else ():
-            end = down.traffic.near_end
-            if end is not None and abs(end.t - moment.t) <= SAME:
-                told = Told(down, scene, end.t)
-                ideas += downstream._sending(down.traffic, told, ANY, down)
+    ideas: list[Idea] = []
+    ways, of_streams = _ways(up, downs, scene), _of_streams(up, downs)
+    if of_streams:
+        ideas = list(streams.ideas(up, moment, [one for one in downs if one.stream]))
+    if ways:
+        mine = [one for one in downs if not one.stream]
+        ideas += upstream.ideas(up, moment, ways, mine)
+        ideas += () if alone else _of_clients(mine, scene, moment)
     ideas += others(up.nginx, moment, up.history, up.traffic, scene)
     causes = judged(moment, ideas, words_of_up(up, moment.t))
     doubt = doubt_of(up.history, scene, "client")
     return decision(THE_END, moment, f"nginx closed it first, {_by(moment)}", causes, doubt=doubt)
 
 
+def _of_clients(downs: Sequence[Down], scene: Scene, moment: Moment) -> Iterator[Idea]:
+    """What ended the client's connection at the same moment may have ended this one with it."""
+    for down in downs:
+        end = down.traffic.near_end
+        if end is not None and abs(end.t - moment.t) <= SAME:
+            yield from downstream.sending(down.traffic, Told(down, scene, end.t), ANY)
+
+
+def _of_streams(up: Up, downs: Sequence[Down]) -> bool:
+    """Whether it may have been made for a stream: where its clients are known, as they are."""
+    if downs:
+        return any(one.stream for one in downs)
+    return any(server.family == "stream" for server, _, _ in up.ways)
+
+
 def _ways(up: Up, downs: Sequence[Down], scene: Scene) -> list[upstream.Way]:
     """Those of the locations that its clients have asked for; all, where that is not known."""
-    places = {
-        id(place) for down in downs for place in Told(down, scene, down.history.ended).places if place.passes
-    }
-    found = [way for way in up.ways if id(way[1]) in places]
-    return found or list(up.ways)
+    mine = [one for one in downs if not one.stream]
+    if downs and not mine:
+        return []
+    told = [place for down in mine for place in Told(down, scene, down.history.ended).places]
+    places = {id(place) for place in told if place.passes}
+    of_http = [way for way in up.ways if way[0].family == "http"]
+    return [way for way in of_http if id(way[1]) in places] or of_http
 
 
 # Responses.

@@ -48,7 +48,7 @@ def _cause(idea: Idea, moment: Moment, words: Words) -> Cause:
     since = due[0] if due else None
     if due is not None:
         _held_against(due[1], due[2], moment, idea.late, line is not None, because, against)
-    elif idea.kind == "timer" and not idea.proven and not idea.because:
+    elif idea.kind == "timer" and not idea.proven:
         against.append("what it counts from was not seen")
     if moment.by not in idea.manners:
         against.append(f"it ends a connection by {' or '.join(sorted(idea.manners))}, this one by {moment.by}")

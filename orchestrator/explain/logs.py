@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 import msgspec
 
 from orchestrator.explain.parsing import Statement
-from orchestrator.model.nginx import NginxSeen
+from orchestrator.model.nginx import PROGRAM, NginxSeen
 
 COMBINED = (
     '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
     '"$http_referer" "$http_user_agent"'
 )
+OUTPUTS = frozenset({"stderr", "/dev/stderr", "/dev/stdout"})
 _ERROR = re.compile(
     r"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(\w+)\] (\d+)#\d+: (?:\*(\d+) )?(.*?)"
     r"((?:, (?:client|server|udp client|tcp client): .*)?)$"
@@ -95,10 +96,16 @@ def read(seen: NginxSeen, statements: Sequence[Statement], began: float) -> Logs
     return Logs(
         errors=tuple(sorted(errors, key=lambda one: one.t)),
         accesses=tuple(sorted(accesses, key=lambda one: one.t)),
-        errors_whole=any("error" in one.path or errors for one in seen.logs)
-        and all(one.whole for one in seen.logs),
+        errors_whole=_kept(seen, statements),
         accesses_whole=all(one.whole for one in seen.logs) and bool(accesses),
     )
+
+
+def _kept(seen: NginxSeen, statements: Sequence[Statement]) -> bool:
+    """Whether all that it writes into error logs was kept, from the beginning of what matters."""
+    whole = {one.path for one in seen.logs if one.whole}
+    named = {one.args[0] for one in _everywhere(statements) if one.name == "error_log" and one.args}
+    return bool(whole) and named <= whole | OUTPUTS and (not named & OUTPUTS or PROGRAM in whole)
 
 
 def _error(line: str, shift: float) -> ErrorLine | None:

@@ -17,6 +17,7 @@ _MASK = 0xFFFFFFFF
 _HALF = 0x80000000
 FAREWELL = 0.008  # seconds before a FIN in which TLS says close_notify, and HTTP/2 GOAWAY
 MOST_FAREWELL = 100  # bytes of that
+UNTOLD = 128 << 10  # bytes that may be taken before nginx is told that there is room
 _GONE = ("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "TIME_WAIT", "CLOSE")
 
 
@@ -71,7 +72,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     farewell: Piece | None = None
     near_end: Ending | None = None
     far_end: Ending | None = None
-    stuck: float | None = None
+    stuck: tuple[float, float] | None = None
     after: tuple[Piece, ...] = ()  # what came from the far side behind nginx's FIN
     again: tuple[float, ...] = ()  # when nginx's kernel sent something again that it had sent before
     probes: tuple[float, ...] = ()
@@ -190,29 +191,36 @@ def _accepted(ordered: Sequence[Crossing], end: EndHistory | None, near: Side) -
     return next((one.began for one in spans if one.state == "ESTABLISHED"), None)
 
 
-def _stuck(ordered: Sequence[Crossing], near: Side, ending: Ending | None) -> float | None:
-    """Since when nothing has been taken of what nginx sent: when the last ACK of new bytes came, where bytes
-    were left, or the window was shut, until the end."""
+def _stuck(ordered: Sequence[Crossing], near: Side, ending: Ending | None) -> tuple[float, float] | None:
+    """Since when nothing has been taken of what nginx sent, where bytes were left, or the window was shut: when
+    the last ACK of new bytes came. nginx is told of room only when a third of its buffer is free
+    (sk_stream_is_writeable), so it may have written last some way before: (that, the last ACK)."""
     sent = acked = None
-    progress = None
-    window: int | None = None
+    progress: list[tuple[float, int]] = []  # when, and how many bytes had been taken by then
+    taken, window = 0, 1
     for one in ordered:
         segment, t = one.segment, _t(one, near)
-        if ending is not None and t > ending.t and ending.by != "silently":
+        if ending is not None and t > ending.t:
             break
         if one.sender == near:
             end = (segment.seq + segment.length) & _MASK
             if segment.length and (sent is None or _behind(sent, end)):
                 sent = end
-                progress = t if progress is None else progress
+                progress = progress or [(t, 0)]
         elif segment.flags & ACK and one.received is not None:
-            if acked is None or _behind(acked, segment.ack) or (window == 0 and segment.window):
-                acked, progress = segment.ack, t
+            if progress and (acked is None or _behind(acked, segment.ack)):
+                taken += (segment.ack - acked) & _MASK if acked is not None else 0
+                progress.append((t, taken))
+            if acked is None or _behind(acked, segment.ack):
+                acked = segment.ack
             window = segment.window
-    if sent is None or progress is None:
+    if sent is None or not progress:
         return None
     left = acked is None or _behind(acked, sent)
-    return progress if left or window == 0 else None
+    if not left and window:
+        return None
+    first = next(t for t, so_far in progress if so_far >= taken - UNTOLD)
+    return first, progress[-1][0]
 
 
 def _behind(one: int, other: int) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from orchestrator.explain.configuration import Location, Pass, Server, Upstream, Value
-from orchestrator.explain.downstream import AT_ONCE
+from orchestrator.explain.downstream import AT_ONCE, stuck
 from orchestrator.explain.ideas import ANY, FIN, LAZY, RST, SILENT, Idea, Sign, Since, other, timer
 from orchestrator.explain.judging import Moment
 from orchestrator.explain.scene import Down, Up
@@ -81,7 +81,7 @@ def _renewed(pieces: list[Piece]) -> float:
 def _sending(up: Up, ways: list[Way]) -> Iterator[Idea]:
     if up.traffic.stuck is None:
         return
-    since = (Since(t=up.traffic.stuck, words="since the upstream has taken nothing more"),)
+    since = (stuck(up.traffic.stuck, "since the upstream has taken nothing more"),)
     sign = Sign(level="error", words=_TIMED_OUT, actions=("sending request to upstream", "upgraded"))
     for value, scope in values(ways, "send_timeout"):
         yield timer(value, scope, since, SILENT | FIN | RST, sign)
@@ -109,14 +109,30 @@ def _kept(up: Up, ways: list[Way], moment: Moment) -> Iterator[Idea]:
             continue
         cached = True
         scope = f"upstream {group.name}"
-        since = (Since(t=heard, words="since the end of the response"),)
-        yield timer(group.value("keepalive_timeout"), scope, since, FIN)
+        value = group.value("keepalive_timeout")
+        yield timer(value, scope, tuple(_resting(up, ways, value)), FIN)
         if at_once:
             yield from _limits(up, group, scope, moment)
     if at_once and not cached:
         yield other(DONE, f"its last bytes came at {heard:.3f} s", proven=False)
     elif at_once:
         yield other(DONE, "the response, or the request, said Connection: close", proven=False)
+
+
+def _resting(up: Up, ways: list[Way], value: Value) -> Iterator[Since]:
+    """From the end of the response. The timer of reading is still set then, and is left as it is where it
+    would move by less than LAZY."""
+    heard, sent = up.traffic.last("far"), up.traffic.last("near")
+    assert heard is not None
+    yield Since(t=heard, words="since the end of the response")
+    for reading, _ in values(ways, "read_timeout"):
+        if sent is None or reading.seconds is None or value.seconds is None:
+            continue
+        for began in (sent, heard):
+            due = began + reading.seconds
+            if abs(due - heard - value.seconds) < LAZY:
+                words = f"since the end of the response, at the moment that {reading.name} was set to"
+                yield Since(t=due - value.seconds, words=words)
 
 
 def _limits(up: Up, group: Upstream, scope: str, moment: Moment) -> Iterator[Idea]:

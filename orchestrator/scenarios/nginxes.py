@@ -22,7 +22,7 @@ import msgspec
 
 from orchestrator import observe
 from orchestrator.errors import AgentError, LabError, PathError
-from orchestrator.model.nginx import KeptFile, KeptLog, NginxSeen
+from orchestrator.model.nginx import PROGRAM, KeptFile, KeptLog, NginxSeen
 from orchestrator.model.plan import Plan, PlannedHost
 from orchestrator.wire import Channel
 
@@ -36,7 +36,6 @@ MAIN = "/etc/nginx/nginx.conf"  # Debian's and nginx.org's
 LOGS = ("/var/log/nginx/error.log", "/var/log/nginx/access.log")  # theirs, whether they are named or not
 PREFIX = "/usr/share/nginx"  # Debian's; a relative log path is below it
 TITLE = "nginx: master process "
-PROGRAM = "the host's program"  # what goes to stderr or stdout is in its output
 
 _INCLUDE = re.compile(r"""(?:^|[;{}\s])include\s+["']?([^;"'\s]+)["']?\s*;""")
 _LOG = re.compile(r"""(?:^|[;{}\s])(?:error_log|access_log)\s+["']?([^;"'\s]+)""")
@@ -238,8 +237,7 @@ def logs(channel: Channel, one: NginxSeen, marks: Marks) -> tuple[KeptLog, ...]:
             continue
         whole, cut = len(data) <= MOST_LOG, data[-MOST_LOG:]
         text = (cut if whole else cut.partition(b"\n")[2]).decode("utf-8", "replace")
-        if text or path not in LOGS:
-            found.append(KeptLog(path=path, text=text, whole=whole, first=since if whole else -1))
+        found.append(KeptLog(path=path, text=text, whole=whole, first=since if whole else -1))
     return tuple(found)
 
 
