@@ -30,13 +30,11 @@ def others(nginx: Nginx, moment: Moment, history: History, traffic: Traffic, sce
     yield from _told(nginx, moment)
     if history.closing.why == NOBODY:
         yield other(BETWEEN, history.closing.why)
-    if history.closing.by == "timeout" or (moment.by == "silently" and _unheard(traffic, moment)):
-        yield other(GAVE_UP, f"it was sent again {len(traffic.again)} times, and no answer came")
-
-
-def _unheard(traffic: Traffic, moment: Moment) -> bool:
-    """At least the 15 tries of tcp_retries2 (tcp(7)) are about this many, lowered ones fewer."""
-    return traffic.accepted is not None and sum(1 for t in traffic.again if t < moment.t) >= 5
+    end = traffic.near_end
+    if end is not None and end.given_up and traffic.far_end is None and traffic.accepted is not None:
+        tries = sum(1 for t in traffic.again if t < moment.t)
+        if tries or traffic.stuck is not None:
+            yield other(GAVE_UP, f"it was sent again {tries} times, no answer came, and no FIN went out")
 
 
 def _killed(nginx: Nginx, moment: Moment, scene: Scene) -> Iterator[Idea]:

@@ -1,5 +1,5 @@
-"""What went over a connection, as nginx's end of it saw it: who sent when, in bursts, and how it ended. `near`
-is nginx's side, `far` the other.
+"""What went over a connection, as nginx's end of it saw it: who sent when, in bursts, and how it ended.
+`near` is nginx's side, `far` the other.
 """
 
 from __future__ import annotations
@@ -52,18 +52,20 @@ class Burst(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How one side ended it: `by` FIN, RST; "silently": its socket was closed, and nothing went out."""
+    """How one side ended it: `by` FIN, RST; "silently": its socket was closed, and nothing went out. `given_up`:
+    an open connection was gone at once, as when the kernel itself ends it."""
 
     t: float
     error: float
     by: Literal["FIN", "RST", "silently"]
     came: bool = True  # the other side has got it
+    given_up: bool = False
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
-    """`opened`: the first SYN; `accepted`: when the handshake was through at nginx (None: it was not, or was not
-    seen). `stuck`: since when nothing more that nginx sent was taken, if so. `probes`: segments of nginx's
-    without payload that asked whether the other end is there."""
+    """`opened`: the first SYN; `accepted`: when the handshake was through at nginx (None: it was not, or was
+    not seen). `stuck`: since when nothing more that nginx sent was taken, if so. `probes`: segments of
+    nginx's without payload that asked whether the other end is there."""
 
     near: Side
     opened: float | None
@@ -109,7 +111,7 @@ def traffic(history: History, near: Side, *, farewells: bool = False) -> Traffic
     end = history.server if near == "server" else history.client
     far: Side = "client" if near == "server" else "server"
     ordered = sorted(history.crossings, key=lambda one: _t(one, near))
-    near_end = _ending(ordered, near, near) or _silent(end)
+    near_end = _earlier(_ending(ordered, near, near), _silent(end))
     far_end = _ending(ordered, far, near)
     pieces = [
         Piece("near" if one.sender == near else "far", _t(one, near), one.segment.length)
@@ -173,8 +175,16 @@ def _silent(end: EndHistory | None) -> Ending | None:
         return None
     for before, span in zip(end.spans, end.spans[1:], strict=False):
         if span.state in _GONE and before.state in ("SYN_SENT", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT"):
-            return Ending(t=span.began, error=span.error, by="silently")
+            gone = span.state == "CLOSE" and before.state == "ESTABLISHED"
+            return Ending(t=span.began, error=span.error, by="silently", given_up=gone)
     return None
+
+
+def _earlier(said: Ending | None, silent: Ending | None) -> Ending | None:
+    """A socket that was gone answers by RST, which has not ended it; a FIN follows its state at once."""
+    if said is None or silent is None:
+        return said or silent
+    return silent if said.t - silent.t > 0.05 + silent.error else said
 
 
 def _accepted(ordered: Sequence[Crossing], end: EndHistory | None, near: Side) -> float | None:
@@ -192,8 +202,8 @@ def _accepted(ordered: Sequence[Crossing], end: EndHistory | None, near: Side) -
 
 
 def _stuck(ordered: Sequence[Crossing], near: Side, ending: Ending | None) -> tuple[float, float] | None:
-    """Since when nothing has been taken of what nginx sent, where bytes were left, or the window was shut: when
-    the last ACK of new bytes came. nginx is told of room only when a third of its buffer is free
+    """Since when nothing has been taken of what nginx sent, where bytes were left, or the window was shut:
+    when the last ACK of new bytes came. nginx is told of room only when a third of its buffer is free
     (sk_stream_is_writeable), so it may have written last some way before: (that, the last ACK)."""
     sent = acked = None
     progress: list[tuple[float, int]] = []  # when, and how many bytes had been taken by then
