@@ -130,8 +130,8 @@ table can catch, and what was over before the step was reached.
 - **`after: STEP DURATION`** is the time from wire to wire: from the moment the last byte (of `close`,
   `shutdown`, `reset` the FIN or RST) of that step left its host to the moment of what the expectation is about:
   the last state of a sequence (or the one state) begins, the first FIN or RST leaves, so many retransmissions
-  were made. What puts nothing on the wire (`accept`, `recv`) counts from when it returned, `connect` from when its
-  end was ESTABLISHED; of a step in `repeat` the last time counts. Where neither `within` nor `for` is given it is
+  were made. `recv` counts from when the last that it received had come to its host, `connect` and `accept` from when
+  their end was ESTABLISHED, what has no part on the wire from when it returned; of a step in `repeat` the last time counts. Where neither `within` nor `for` is given it is
   waited for that much longer. While the observer stood still, what it watches may have, too: a stall that is
   longer than the tolerance makes the verdict unknown, and a shorter one so where the time was too long.
 - **`for`** on states is judged on the timeline where that knows them all the while; else, and for all other

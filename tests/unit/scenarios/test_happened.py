@@ -283,9 +283,19 @@ def test_bytes_of_the_next_step_are_not_this_ones() -> None:
     assert timed("ask 1.7s +-1ms", sent=sent, calls=[ASKED]).verdict == "pass"
 
 
-def test_a_step_that_sends_nothing_counts_from_its_end() -> None:
-    waited = call("recv", 0.2, "ask", duration=0.3)
+def test_a_step_that_has_no_part_on_the_wire_counts_from_its_end() -> None:
+    waited = call("get", 0.2, "ask", duration=0.3)
     assert timed("ask 2s +-1ms", sent=(), calls=[waited]).verdict == "pass"
+
+
+def test_a_recv_counts_from_when_its_last_byte_had_come() -> None:
+    """However late its program was told, or asked."""
+    sent: Sent = [("server", 0.3, "P"), ("server", 0.4, "P"), ("server", 0.9, "P")]
+    for began, duration in ((0.1, 0.5), (0.7, 0.001)):
+        waited = call("recv", began, "ask", duration=duration)
+        assert timed("ask 2.1s +-1ms", sent=sent, calls=[waited]).verdict == "pass"
+    failed = call("recv", 0.2, "ask", duration=0.3, errno="EINTR")
+    assert timed("ask 2s +-1ms", sent=sent, calls=[failed]).verdict == "pass"
 
 
 def test_a_close_counts_from_its_fin_and_a_connect_from_when_it_stood() -> None:
