@@ -76,7 +76,7 @@ def explained(joined: Timeline, wanted: str | None) -> Sequence[Explanation]:
 
     seen = scene(joined)
     if wanted is None:
-        mine = [one.history for one in (*seen.downs, *seen.ups)]
+        mine = [one.history for one in seen.theirs]
         stirred = run_timeline.stirred(joined).histories
         return [explain(seen, one) for one in stirred if any(one is each for each in mine)]
     found = run_timeline.chosen(wanted, joined.histories)

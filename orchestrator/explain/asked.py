@@ -1,5 +1,5 @@
-"""What a client has asked for, as far as the steps of its own agent say, whose bytes are known: packets are kept
-as headers only."""
+"""What a client has asked for, as far as the steps of its own agent say, whose bytes are known: packets are
+kept as headers only."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 def asked(history: History, until: float) -> Asked:
     """By the calls on the client's descriptor before a moment."""
-    calls = [
-        one for one in history.events if one.source == "call" and one.end == "client" and one.t < until
-    ]
+    calls = [one for one in history.events if one.source == "call" and one.end == "client" and one.t < until]
     tls = any(one.kind == "tls" for one in calls)
     sends = [one for one in calls if one.kind in ("send", "http")]
     if not sends:

@@ -1,4 +1,5 @@
-"""What may have ended a connection that a client made to nginx's HTTP servers, and what a response waited for.
+"""What may have ended a connection that a client made to nginx's HTTP servers, and what a response waited
+for.
 
 Where a limit counts from was observed (docs/nginx-explained.md), and is in the sources: ngx_http_request.c,
 ngx_http_request_body.c, ngx_http_write_filter_module.c.
@@ -149,7 +150,7 @@ def _gap(burst: Burst) -> Since:
 
 def _idle(down: Down, answered: Burst, told: Told, moment: Moment) -> Iterator[Idea]:
     """Behind a response."""
-    since = (Since(t=answered.ended, words="since the end of the response"),)
+    since: tuple[Since, ...] = (Since(t=answered.ended, words="since the end of the response"),)
     if down.secure and down.traffic.exchanges < 2:
         since = (*since, Since(t=answered.began, words="since the end of the handshake"))
     at_once = moment.t - answered.ended <= AT_ONCE
@@ -215,7 +216,9 @@ def lingering(down: Down, told: Told) -> Iterator[tuple[Moment, list[Idea]]]:
     found: list[Idea] = []
     last = traffic.after[-1].t if traffic.after else end.t
     for value, scope in values(told.places, "lingering_timeout"):
-        since = Since(t=end.t, until=max(end.t, min(last, closed.t)), words="since the last bytes it threw away")
+        since = Since(
+            t=end.t, until=max(end.t, min(last, closed.t)), words="since the last bytes it threw away"
+        )
         found.append(timer(value, scope, (since,), ANY))
     for value, scope in values(told.places, "lingering_time"):
         words = "since it began to throw away what came"

@@ -1,8 +1,9 @@
-"""A connection explained: which side ended it, what may have made it, and what its responses waited for. Pure,
-but that a configuration is parsed by crossplane."""
+"""A connection explained: which side ended it, what may have made it, and what its responses waited for.
+Pure, but that a configuration is parsed by crossplane."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -141,7 +142,9 @@ def of_down(down: Down, scene: Scene) -> list[Decision]:
     for moment, ideas in downstream.lingering(down, told):
         causes = judged(moment, ideas, _no_words())
         if any(not one.against for one in causes):
-            found.insert(-1, decision("how long it read on behind its FIN", moment, "then it sent RST", causes))
+            found.insert(
+                -1, decision("how long it read on behind its FIN", moment, "then it sent RST", causes)
+            )
     return found
 
 
@@ -296,19 +299,20 @@ def _responses(down: Down, scene: Scene, told: Told) -> Iterator[Decision]:
     if down.stream:
         return
     bursts = down.traffic.bursts
-    ups = scene.ups_of(down)
-    for number, (asked, answer) in enumerate(zip(bursts, bursts[1:], strict=False), 1):
+    for number, (asked, answer) in enumerate(itertools.pairwise(bursts), 1):
         waited = answer.began - asked.ended
         if (asked.who, answer.who) == ("far", "near") and waited > WAITED:
-            made = _response(down, scene, told, ups, asked, answer)
+            made = _response(down, scene, told, (asked, answer))
             if made is not None:
-                what = f"the response at {answer.began:.3f} s, {waited:.3f} s behind request {(number + 1) // 2}"
+                what = (
+                    f"the response at {answer.began:.3f} s, {waited:.3f} s behind request {(number + 1) // 2}"
+                )
                 yield msgspec.structs.replace(made, what=what)
 
 
-def _response(
-    down: Down, scene: Scene, told: Told, ups: Sequence[Up], asked: Burst, answer: Burst
-) -> Decision | None:
+def _response(down: Down, scene: Scene, told: Told, pair: tuple[Burst, Burst]) -> Decision | None:
+    asked, answer = pair
+    ups = scene.ups_of(down)
     tries = [one for one in ups if _tried(one, asked, answer)]
     moment = Moment(answer.began, 0.001, "FIN")
     if tries:
@@ -355,8 +359,6 @@ def _busy(up: Up, asked: Burst, answer: Burst) -> bool:
 
 def _next_upstream(told: Told, tries: Sequence[Up], moment: Moment, asked: Burst) -> Iterator[Cause]:
     """It ends no try, but allows no further one."""
-    if len(tries) < 1:
-        return
     ways = [way for one in tries for way in one.ways if not told.places or way[1] in told.places]
     for value, scope in upstream.values(ways, "next_upstream_timeout"):
         if value.seconds and moment.t - asked.ended >= value.seconds - 0.015:
@@ -368,7 +370,6 @@ def _next_upstream(told: Told, tries: Sequence[Up], moment: Moment, asked: Burst
                 where=value.where,
                 scope=scope,
                 because=(said,),
-                proven=any(one.proven for one in ()),
             )
 
 

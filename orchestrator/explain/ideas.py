@@ -68,6 +68,4 @@ def timer(
 
 def other(words: str, *because: str, proven: bool = True, against: tuple[str, ...] = ()) -> Idea:
     """What is no directive."""
-    return Idea(
-        name=words, kind="other", manners=ANY, because=tuple(because), proven=proven, against=against
-    )
+    return Idea(name=words, kind="other", manners=ANY, because=tuple(because), proven=proven, against=against)

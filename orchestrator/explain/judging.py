@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from orchestrator.explain.ideas import ANY, EARLY, LATE, Idea, Sign
+import msgspec
+
+from orchestrator.explain.ideas import EARLY, LATE, Idea, Sign, Since
 from orchestrator.explain.logs import ErrorLine
 from orchestrator.explain.times import said
 from orchestrator.model.explanations import Cause, Certainty, Decision
@@ -38,20 +40,22 @@ class Words(NamedTuple):
 def judged(moment: Moment, ideas: Iterable[Idea], words: Words) -> list[Cause]:
     """Each as a cause; what speaks against it is in it."""
     found = [_cause(one, moment, words) for one in ideas]
-    return _told_apart(list(_one_each(found)), words)
+    return _told_apart(list(_one_each(found)))
 
 
 def _cause(idea: Idea, moment: Moment, words: Words) -> Cause:
     because, against = list(idea.because), list(idea.against)
     line = _line(idea.sign, words) if idea.sign else None
     due = _due(idea, moment.t)
-    since = due[0] if due else None
     if due is not None:
-        _held_against(due[1], due[2], moment, idea.late, line is not None, because, against)
+        allowed = max(LATE + idea.late, LATE_AND_LOGGED if line is not None else 0.0)
+        said_of_it, too_far = _held_against(due, moment, allowed)
+        (against if too_far else because).append(said_of_it)
     elif idea.kind == "timer" and not idea.proven:
         against.append("what it counts from was not seen")
     if moment.by not in idea.manners:
-        against.append(f"it ends a connection by {' or '.join(sorted(idea.manners))}, this one by {moment.by}")
+        manners = " or ".join(sorted(idea.manners))
+        against.append(f"it ends a connection by {manners}, this one by {moment.by}")
     if idea.sign is not None:
         _by_the_log(idea.sign, line, words, because, against)
     return Cause(
@@ -60,9 +64,9 @@ def _cause(idea: Idea, moment: Moment, words: Words) -> Cause:
         value=_value(idea),
         where=idea.value.where if idea.value else "",
         scope=idea.scope,
-        counts=since[0] if since else "",
-        since=since[1] if since else None,
-        due=due[1] if due else None,
+        counts=due.since.words if due else "",
+        since=due.since.t if due else None,
+        due=due.first if due else None,
         because=tuple(because),
         against=tuple(against),
         proven=(idea.proven or (line is not None and words.sure)) and not against,
@@ -75,36 +79,36 @@ def _value(idea: Idea) -> str:
     return idea.value.text if idea.value.seconds is None or idea.kind != "timer" else said(idea.value.seconds)
 
 
-def _due(idea: Idea, t: float) -> tuple[tuple[str, float], float, float] | None:
-    """((what it counts from, when that was), the earliest, the latest) of the one that is nearest."""
+class _Due(NamedTuple):
+    """When it would have come about: between `first` and `last`, by what it counts from."""
+
+    since: Since
+    first: float
+    last: float
+
+    def away(self, t: float) -> float:
+        """How far a moment is from it."""
+        return max(0.0, self.first - t, t - self.last)
+
+
+def _due(idea: Idea, t: float) -> _Due | None:
+    """By the moment that is nearest of those that it may count from."""
     if idea.value is None or idea.value.seconds is None or not idea.since:
         return None
     seconds = idea.value.seconds
-    found = [
-        ((one.words, one.t), one.t + seconds, (one.t if one.until is None else one.until) + seconds)
-        for one in idea.since
-    ]
-    return min(found, key=lambda one: 0.0 if one[1] <= t <= one[2] else min(abs(t - one[1]), abs(t - one[2])))
+    found = [_Due(one, one.t + seconds, (one.until or one.t) + seconds) for one in idea.since]
+    return min(found, key=lambda one: one.away(t))
 
 
-def _held_against(
-    first: float,
-    last: float,
-    moment: Moment,
-    late: float,
-    logged: bool,
-    because: list[str],
-    against: list[str],
-) -> None:
-    allowed = max(LATE + late, LATE_AND_LOGGED if logged else 0.0)
-    off = moment.t - first if moment.t < first else moment.t - last if moment.t > last else 0.0
-    words = f"it was due at {first:.3f} s"
+def _held_against(due: _Due, moment: Moment, allowed: float) -> tuple[str, bool]:
+    """How far it was from when it was due, and whether that is too far. `allowed`: how late it may be."""
+    off = min(0.0, moment.t - due.first) or max(0.0, moment.t - due.last)
+    words = f"it was due at {due.first:.3f} s"
     if off < -(EARLY + moment.error):
-        against.append(f"{words}, and this was {-off * 1000:.0f} ms before")
-    elif off > allowed + moment.error:
-        against.append(f"{words}, and this was {off * 1000:.0f} ms later")
-    else:
-        because.append(f"{words}, this was {_off(off)}")
+        return f"{words}, and this was {-off * 1000:.0f} ms before", True
+    if off > allowed + moment.error:
+        return f"{words}, and this was {off * 1000:.0f} ms later", True
+    return f"{words}, this was {_off(off)}", False
 
 
 def _off(off: float) -> str:
@@ -144,17 +148,15 @@ def _one_each(found: list[Cause]) -> Iterable[Cause]:
     return met.values()
 
 
-def _told_apart(found: list[Cause], words: Words) -> list[Cause]:
+def _told_apart(found: list[Cause]) -> list[Cause]:
     """Where something proves one, the others were not it, but for what is proven, too."""
     if not any(one.proven for one in found):
         return found
     first = next(one for one in found if one.proven)
-    from msgspec.structs import replace
-
     return [
         one
         if one.proven or one.against
-        else replace(one, against=(f"the evidence names {first.name}",))
+        else msgspec.structs.replace(one, against=(f"the evidence names {first.name}",))
         for one in found
     ]
 
@@ -203,6 +205,3 @@ def _decides(fitting: Sequence[Cause]) -> Iterable[str]:
         yield f"different values: now {values}"
     if any(one.kind == "other" for one in fitting) and not timers:
         yield "a recording of a scenario (`lab run`), which has steps, ends of programs and impairments, too"
-
-
-ANYHOW = ANY

@@ -1,5 +1,5 @@
-"""nginx's logs as they were kept: lines of the error log (ngx_log_error_core) and of the access log by its own
-log_format, with the time of each on the recording's clock. The error log counts whole seconds."""
+"""nginx's logs as they were kept: lines of the error log (ngx_log_error_core) and of the access log by its
+own log_format, with the time of each on the recording's clock. The error log counts whole seconds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ COMBINED = (
     '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
     '"$http_referer" "$http_user_agent"'
 )
+SLACK = 0.1  # seconds between what happens and the clock that nginx writes into its log
 OUTPUTS = frozenset({"stderr", "/dev/stderr", "/dev/stdout"})
 _ERROR = re.compile(
     r"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(\w+)\] (\d+)#\d+: (?:\*(\d+) )?(.*?)"
@@ -44,6 +45,10 @@ class ErrorLine(msgspec.Struct, frozen=True, kw_only=True):
     def said(self) -> str:
         """For people."""
         return f"[{self.level}] {self.text}"
+
+    def about(self, t: float) -> bool:
+        """Whether it may have been written then."""
+        return abs(self.t - t) <= self.error + SLACK
 
 
 class AccessLine(msgspec.Struct, frozen=True, kw_only=True):

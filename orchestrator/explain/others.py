@@ -40,14 +40,17 @@ def others(nginx: Nginx, moment: Moment, history: History, traffic: Traffic, sce
 def _killed(nginx: Nginx, moment: Moment, scene: Scene) -> Iterator[Idea]:
     """By ends of programs and by steps; who ran `kill` in this host at this moment has done it."""
     for said in scene.timeline.recording.said:
-        if said.host == nginx.host and abs(said.t - moment.t) <= said.error + AROUND:
-            if said.source == "exit" and _PROGRAMS.search(said.text):
-                yield _by(said, moment, said.text)
-            elif said.source == "impairment" and said.kind in ("kill", "signal", "poweroff", "power_off"):
-                yield _by(said, moment, said.text)
+        near = said.host == nginx.host and abs(said.t - moment.t) <= said.error + AROUND
+        if near and (_ended(said) or (said.source, said.kind) == ("impairment", "kill")):
+            yield _by(said, moment, said.text)
     for one in nginx.logs.errors:
-        if one.level == "alert" and "exited on signal" in one.text and abs(one.t - moment.t) <= one.error + 0.1:
-            yield other(KILLED, f"the error log says: {one.said}", proven=_crowd(nginx, moment, scene))
+        if one.level == "alert" and "exited on signal" in one.text and one.about(moment.t):
+            together = _crowd(nginx, moment, scene)
+            yield other(KILLED, f"the error log says: {one.said}", proven=together)
+
+
+def _ended(said: Said) -> bool:
+    return said.source == "exit" and _PROGRAMS.search(said.text) is not None
 
 
 def _by(said: Said, moment: Moment, text: str) -> Idea:
@@ -62,7 +65,7 @@ def _by(said: Said, moment: Moment, text: str) -> Idea:
 
 def _crowd(nginx: Nginx, moment: Moment, scene: Scene) -> bool:
     """Whether all that this nginx had ended together: then it was the process, and no timer of one."""
-    mine = [one.traffic for one in (*scene.downs, *scene.ups) if one.nginx is nginx]
+    mine = [one.traffic for one in scene.theirs if one.nginx is nginx]
     there = [one for one in mine if one.opened is not None and one.opened < moment.t - AROUND]
     alive = [one for one in there if one.near_end is None or one.near_end.t >= moment.t - 0.02]
     alive = [one for one in alive if one.far_end is None or one.far_end.t >= moment.t - 0.02]
@@ -76,7 +79,7 @@ def _told(nginx: Nginx, moment: Moment) -> Iterator[Idea]:
         if one.level != "notice" or not _DIED.search(one.text):
             continue
         limit = nginx.configuration.value("worker_shutdown_timeout")
-        if abs(one.t - moment.t) <= one.error + 0.1:
+        if one.about(moment.t):
             yield other(SHUTTING, f"the error log says: {one.said}", proven=False)
         if "gracefully" in one.text and limit.seconds and one.t < moment.t:
             since = Since(t=one.t - one.error, until=one.t + one.error, words="since it was told to stop")

@@ -1,7 +1,7 @@
 """An nginx configuration that was kept, as statements, by crossplane: nginx's own parser.
 
-crossplane reads files of the computer that it runs on, and follows `include` there; a configuration comes from
-a host, which may name any file. So each text is parsed by itself, out of a folder of ours, and what is
+crossplane reads files of the computer that it runs on, and follows `include` there; a configuration comes
+from a host, which may name any file. So each text is parsed by itself, out of a folder of ours, and what is
 included is looked up among the files that were kept.
 """
 
@@ -47,19 +47,19 @@ class Parsed(msgspec.Struct, frozen=True, kw_only=True):
 def parse(seen: NginxSeen) -> Parsed:
     """Raises UsageError where crossplane is not installed, ObservationError where nothing can be read."""
     parse_file = _crossplane()
-    problems = list(seen.missing)
-    trees: dict[str, list[dict[str, Any]]] = {}
+    reading = _Reading(seen.main, list(seen.missing))
     with tempfile.TemporaryDirectory(prefix="lab-nginx-") as folder:
         path = Path(folder) / "nginx.conf"
         for file in seen.files:
             path.write_text(file.text, encoding="utf-8")
             payload = parse_file(str(path), single=True, check_ctx=False, check_args=False)
-            problems += [f"{file.path}: {_error(one, path)}" for one in payload["errors"]]
-            trees[file.path] = payload["config"][0]["parsed"] if payload["config"] else []
-    if seen.main not in trees:
+            reading.problems += [f"{file.path}: {_error(one, path)}" for one in payload["errors"]]
+            reading.trees[file.path] = payload["config"][0]["parsed"] if payload["config"] else []
+    if seen.main not in reading.trees:
         raise ObservationError(f"the configuration of nginx on {seen.host} was not kept: {seen.main}")
-    found = tuple(_statements(trees[seen.main], seen.main, trees, seen.main, problems, 0))
-    return Parsed(statements=(*found, *_given(seen, parse_file)), problems=tuple(dict.fromkeys(problems)))
+    found = tuple(reading.statements(reading.trees[seen.main], seen.main, 0))
+    problems = tuple(dict.fromkeys(reading.problems))
+    return Parsed(statements=(*found, *_given(seen, parse_file)), problems=problems)
 
 
 def _crossplane() -> Any:
@@ -77,37 +77,36 @@ def _error(one: Mapping[str, Any], path: Path) -> str:
     return str(one["error"]).replace(f" in {path}", "").replace(str(path), "")
 
 
-def _statements(
-    tree: list[dict[str, Any]],
-    file: str,
-    trees: Mapping[str, list[dict[str, Any]]],
-    main: str,
-    problems: list[str],
-    depth: int,
-) -> Iterator[Statement]:
-    for one in tree:
-        name, args = str(one["directive"]), tuple(map(str, one["args"]))
-        if name == "include" and args:
-            yield from _included(args[0], trees, main, problems, depth)
-            continue
-        block = one.get("block")
-        inner = None if block is None else tuple(_statements(block, file, trees, main, problems, depth))
-        yield Statement(name=name, args=args, file=file, line=int(one["line"]), block=inner)
+class _Reading:
+    """Files as crossplane has parsed them, and what could not be read."""
 
+    def __init__(self, main: str, problems: list[str]) -> None:
+        self._folder = posixpath.dirname(main)
+        self.problems = problems
+        self.trees: dict[str, list[dict[str, Any]]] = {}
 
-def _included(
-    pattern: str, trees: Mapping[str, list[dict[str, Any]]], main: str, problems: list[str], depth: int
-) -> Iterator[Statement]:
-    """Relative to the folder of the first file (ngx_conf_include, ngx_conf_full_name)."""
-    whole = posixpath.normpath(posixpath.join(posixpath.dirname(main), pattern))
-    if depth >= DEEPEST:
-        problems.append(f"{whole}: files that include each other")
-        return
-    found = [path for path in trees if path == whole or _matches(path, whole)]
-    if not found and not any(sign in whole for sign in "*?["):
-        problems.append(f"{whole}: it is included, and was not kept")
-    for path in sorted(found):
-        yield from _statements(trees[path], path, trees, main, problems, depth + 1)
+    def statements(self, tree: list[dict[str, Any]], file: str, depth: int) -> Iterator[Statement]:
+        """With what is included in its place."""
+        for one in tree:
+            name, args = str(one["directive"]), tuple(map(str, one["args"]))
+            if name == "include" and args:
+                yield from self._included(args[0], depth)
+                continue
+            block = one.get("block")
+            inner = None if block is None else tuple(self.statements(block, file, depth))
+            yield Statement(name=name, args=args, file=file, line=int(one["line"]), block=inner)
+
+    def _included(self, pattern: str, depth: int) -> Iterator[Statement]:
+        """Relative to the folder of the first file (ngx_conf_include, ngx_conf_full_name)."""
+        whole = posixpath.normpath(posixpath.join(self._folder, pattern))
+        if depth >= DEEPEST:
+            self.problems.append(f"{whole}: files that include each other")
+            return
+        found = [path for path in self.trees if path == whole or _matches(path, whole)]
+        if not found and not any(sign in whole for sign in "*?["):
+            self.problems.append(f"{whole}: it is included, and was not kept")
+        for path in sorted(found):
+            yield from self.statements(self.trees[path], path, depth + 1)
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -1,5 +1,5 @@
-"""A timeline seen with the configurations of the nginxes in it: which connections are theirs, from which side,
-and which of them go together."""
+"""A timeline seen with the configurations of the nginxes in it: which connections are theirs, from which
+side, and which of them go together."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from orchestrator.explain import configuration, parsing
 from orchestrator.explain import logs as logging
 from orchestrator.explain.configuration import Configuration, Location, Pass, Server
 from orchestrator.explain.judging import Words
-from orchestrator.explain.logs import AccessLine, ErrorLine, Logs
+from orchestrator.explain.logs import SLACK, AccessLine, ErrorLine, Logs
 from orchestrator.explain.traffic import Traffic, traffic
 from orchestrator.model.events import History, Timeline
 from orchestrator.model.nginx import NginxSeen
 
 PASSED_ON = 0.08  # seconds in which a request that came in goes on to an upstream
-SLACK = 0.1  # seconds between what happens and the clock that nginx writes into its log
 
 
 class Nginx(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +62,11 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     nginxes: tuple[Nginx, ...]
     downs: tuple[Down, ...]
     ups: tuple[Up, ...]
+
+    @property
+    def theirs(self) -> tuple[Down | Up, ...]:
+        """Every connection of an nginx."""
+        return (*self.downs, *self.ups)
 
     def ups_of(self, down: Down) -> list[Up]:
         """Those that something which came in on it has gone on by."""
@@ -218,9 +222,7 @@ def words_of(down: Down, scene: Scene, t: float) -> Words:
     """Lines of the error log that may be of this connection at that moment."""
     mine = client_addresses(down, scene)
     number = number_of(down)
-    near = [
-        one for one in down.nginx.logs.errors if one.client in mine and abs(one.t - t) <= one.error + SLACK
-    ]
+    near = [one for one in down.nginx.logs.errors if one.client in mine and one.about(t)]
     if number is not None:
         near = [one for one in near if one.number in (None, number)]
     others = [
@@ -241,11 +243,7 @@ def words_of_up(up: Up, t: float) -> Words:
     the same upstream are not told apart."""
     address, port = up.history.server_address
     place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    near = [
-        one
-        for one in up.nginx.logs.errors
-        if _names(one, place) and abs(one.t - t) <= one.error + SLACK
-    ]
+    near = [one for one in up.nginx.logs.errors if _names(one, place) and one.about(t)]
     numbers = {one.number for one in near}
     servers = [server for server, _, _ in up.ways]
     return Words(near, len(numbers) <= 1, up.nginx.logs.errors_whole, lambda level: logged(servers, level))

@@ -52,8 +52,8 @@ class Burst(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How one side ended it: `by` FIN, RST; "silently": its socket was closed, and nothing went out. `given_up`:
-    an open connection was gone at once, as when the kernel itself ends it."""
+    """How one side ended it: `by` FIN, RST; "silently": its socket was closed, and nothing went out.
+    `given_up`: an open connection was gone at once, as when the kernel itself ends it."""
 
     t: float
     error: float

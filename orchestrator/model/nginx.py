@@ -8,6 +8,7 @@ import msgspec
 
 PROGRAM = "the host's program"  # the path of a log that goes to stderr or stdout
 
+
 class KeptFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file of its configuration, by the path that nginx knows it by."""
 

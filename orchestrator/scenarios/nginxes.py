@@ -1,5 +1,5 @@
-"""Each nginx that runs in a lab: found by who holds listening sockets, its configuration and its logs read out
-of its host as text. Nothing of a host's is run, and nothing is believed of it: text is all that comes.
+"""Each nginx that runs in a lab: found by who holds listening sockets, its configuration and its logs read
+out of its host as text. Nothing of a host's is run, and nothing is believed of it: text is all that comes.
 
 What nginx calls its files is followed as far as they name each other; which directives are in force there is
 for whoever explains (explain/), not for whoever records.
@@ -55,8 +55,8 @@ class Master(NamedTuple):
 
 
 def may_run(plan: Plan, words: Collection[str] = ()) -> list[str]:
-    """Hosts that are made with an nginx, by what is planned of them, and those of these words: looking for one
-    costs a look at who holds each socket."""
+    """Hosts that are made with an nginx, by what is planned of them, and those of these words: looking for
+    one costs a look at who holds each socket."""
     return [one.name for one in plan.hosts if one.name in words or _mentions(one)]
 
 

@@ -1,5 +1,5 @@
-"""A lab in which nginx ends connections in known ways, and others end them while nginx's time limits are near:
-what `lab explain` must name of each, under any names, ports and values.
+"""A lab in which nginx ends connections in known ways, and others end them while nginx's time limits are
+near: what `lab explain` must name of each, under any names, ports and values.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ error_log /var/log/nginx/error.log <level>;
 include /etc/nginx/modules-enabled/*.conf;
 events { worker_connections 256; }
 http {
-  log_format told '$msec $remote_addr:$remote_port $connection/$connection_requests "$request" $status $bytes_sent';
+  log_format told '$msec $remote_addr:$remote_port $connection/$connection_requests '
+                  '"$request" $status $bytes_sent';
   access_log /var/log/nginx/access.log told;
   client_header_timeout <client_header_timeout>;
   client_body_timeout <client_body_timeout>;
@@ -106,13 +107,19 @@ hosts:
     role: server
     networks: [dc]
     image: lab/nginx
-    files: {nginx.conf: /etc/nginx/nginx.conf, big: /etc/lab-big}
+    files: {nginx.conf: /etc/nginx/nginx.conf, big: /etc/lab-big, kill.sh: /etc/lab-kill.sh}
     run: nginx -g 'daemon off;'
     logs: [/var/log/nginx/error.log]
     sysctls: {net.ipv4.tcp_retries2: 2}
   <api>: {role: server, networks: [dc]}
   <alice>: {role: client, networks: [office]}
 scenarios:
+"""
+# What kill(1) does to a worker; without procps.
+KILL = """
+for one in /proc/[0-9]*; do
+  if grep -q 'nginx: worker' $one/cmdline; then kill -9 ${one#/proc/}; fi
+done
 """
 
 
@@ -332,7 +339,7 @@ CASES = (
       - <alice>: connect <web>:<http> as call
       - <alice>: http GET /
       - wait: 700ms
-      - <web>: run sh -c 'for p in /proc/[0-9]*; do grep -q "worker process" $p/cmdline && kill -9 ${p#/proc/}; done' fails=137
+      - <web>: run sh /etc/lab-kill.sh
       - <alice>: recv call
     """, "its process was ended", directive=False),
     Case("all-killed", """
@@ -388,12 +395,13 @@ class Variant:
         return {
             "lab.yaml": self.filled(lab),
             "nginx.conf": self.filled(NGINX + (STREAM if self.stream else "")),
+            "kill.sh": KILL,
             "big": "0123456789abcdef" * 40_000,
         }
 
 
 def variants(seed: int = 1) -> dict[str, Variant]:
-    """As it is; shuffled; all limits equal; the error log at `error`."""
+    """As it is; shuffled; all limits equal; the error log at `error`; and all of that at once."""
     chance = random.Random(seed)
     values = list(LIMITS.values())
     chance.shuffle(values)
@@ -410,5 +418,11 @@ def variants(seed: int = 1) -> dict[str, Variant]:
         ),
         "equal": Variant("equal", limits=dict.fromkeys(LIMITS, 1.5)),
         "error": Variant("error", level="error"),
-        "equal-error": Variant("equal-error", level="error", limits=dict.fromkeys(LIMITS, 1.5)),
+        "hardest": Variant(
+            "hardest",
+            level="error",
+            limits=dict.fromkeys(LIMITS, 1.5),
+            names=dict(zip(NAMES, reversed(names), strict=False)),
+            ports=dict(zip(PORTS, reversed(ports), strict=True)),
+        ),
     }
