@@ -13,8 +13,8 @@ from orchestrator.explain.downstream import Told
 from orchestrator.explain.ideas import ANY, Idea, Sign, Since, timer
 from orchestrator.explain.judging import Moment, Words, decision, judged
 from orchestrator.explain.others import kept_alive, of_far, others
-from orchestrator.explain.scene import Down, Scene, Up, words_of, words_of_up
-from orchestrator.explain.traffic import Burst, Ending
+from orchestrator.explain.scene import Down, Scene, Up, accesses, words_of, words_of_up
+from orchestrator.explain.traffic import Burst, Ending, traffic
 from orchestrator.join.closing import TOGETHER
 from orchestrator.model.events import EndHistory, History
 from orchestrator.model.explanations import Cause, Decision, Explanation
@@ -22,7 +22,9 @@ from orchestrator.model.rows import endpoint
 
 SAME = 0.03  # seconds in which one round of events ends both connections of a request
 WAITED = 0.05  # seconds from which on a response is one that was waited for
+UNSURE = 0.1  # seconds: a moment that is less well known is looked for in the logs
 THE_END = "the end of the connection"
+LATE_SIGN = "its socket was gone already when something came for it; when it went was not seen"
 
 
 def explain(scene: Scene, history: History) -> Explanation:
@@ -84,7 +86,7 @@ def _nobodys(history: History, scene: Scene) -> Explanation:
 
 def moment_of(end: Ending) -> Moment:
     """Of nginx's side."""
-    return Moment(end.t, end.error, end.by)
+    return Moment(end.t, end.error, end.by, end.late)
 
 
 def far_first(one: Down | Up) -> bool | None:
@@ -136,6 +138,9 @@ def of_down(down: Down, scene: Scene) -> list[Decision]:
     if first:
         return [*found, _far_decision(down, scene)]
     near = down.traffic.near_end
+    if near is None or near.late or near.error > UNSURE:
+        near = _logged_end(down, scene) or near
+        down = msgspec.structs.replace(down, traffic=traffic(down.history, "server", ended=near))
     if near is None:
         return [*found, _open(down)]
     found.append(end_of_down(down, scene, told, near))
@@ -148,11 +153,21 @@ def of_down(down: Down, scene: Scene) -> list[Decision]:
     return found
 
 
+def _logged_end(down: Down, scene: Scene) -> Ending | None:
+    """By the logs, where nothing went out: behind bytes that nobody takes a FIN waits, too."""
+    found = [one for one in words_of(down, scene, None).lines if "timed out" in one.text]
+    if not found or not any(one.who == "near" for one in down.traffic.bursts):
+        return None
+    written = [one for one in accesses(down, scene) if one.error < 0.1 and found[-1].about(one.t)]
+    exact = written[-1] if written else found[-1]
+    return Ending(t=exact.t, error=exact.error, by="silently")
+
+
 def end_of_down(down: Down, scene: Scene, told: Told, near: Ending) -> Decision:
     """nginx's side ended first, or both at once."""
     moment = moment_of(near)
     ups = scene.ups_of(down)
-    words = words_of(down, scene, moment.t)
+    words = words_of(down, scene, moment.t, moment.error)
     if down.stream:
         ideas = list(streams.ideas(down, moment, ups))
     else:
@@ -165,7 +180,7 @@ def end_of_down(down: Down, scene: Scene, told: Told, near: Ending) -> Decision:
     causes = judged(moment, ideas, words)
     if not down.stream:
         causes = _with(causes, _of_upstreams(ups, scene, moment))
-    doubt = doubt_of(down.history, scene, "server")
+    doubt = LATE_SIGN if moment.late else doubt_of(down.history, scene, "server")
     return decision(THE_END, moment, f"nginx closed it first, {_by(moment)}", causes, doubt=doubt)
 
 
@@ -260,8 +275,8 @@ def end_of_up(up: Up, scene: Scene, *, alone: bool = False, at: float | None = N
         ideas += upstream.ideas(up, moment, ways, mine)
         ideas += () if alone else _of_clients(mine, scene, moment)
     ideas += others(up.nginx, moment, up.history, up.traffic, scene)
-    causes = judged(moment, ideas, words_of_up(up, moment.t))
-    doubt = doubt_of(up.history, scene, "client")
+    causes = judged(moment, ideas, words_of_up(up, moment.t, moment.error))
+    doubt = LATE_SIGN if moment.late else doubt_of(up.history, scene, "client")
     return decision(THE_END, moment, f"nginx closed it first, {_by(moment)}", causes, doubt=doubt)
 
 
@@ -327,7 +342,7 @@ def _response(down: Down, scene: Scene, told: Told, pair: tuple[Burst, Burst]) -
         return decision("", moment, f"when nginx gave up {_tries(tries)}", causes)
     if any(_busy(one, asked, answer) for one in ups):
         return None
-    causes = judged(moment, _without(told, asked), words_of(down, scene, moment.t))
+    causes = judged(moment, _without(told, asked), words_of(down, scene, moment.t, moment.error))
     fitting = [one for one in causes if not one.against]
     return decision("", moment, "no upstream was asked", causes) if fitting else None
 

@@ -6,6 +6,7 @@ only one of them writes decides; that a line is missing which would be there cou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -20,11 +21,12 @@ LATE_AND_LOGGED = 1.0  # seconds: by how much it may be late where the log says 
 
 
 class Moment(NamedTuple):
-    """What is to be explained: `by` as in Ending."""
+    """What is to be explained: `by` and `late` as in Ending."""
 
     t: float
     error: float
     by: str
+    late: bool = False
 
 
 class Words(NamedTuple):
@@ -49,6 +51,7 @@ def _cause(idea: Idea, moment: Moment, words: Words) -> Cause:
     due = _due(idea, moment.t)
     if due is not None:
         allowed = max(LATE + idea.late, LATE_AND_LOGGED if line is not None else 0.0)
+        allowed = math.inf if moment.late else allowed
         said_of_it, too_far = _held_against(due, moment, allowed)
         (against if too_far else because).append(said_of_it)
     elif idea.kind == "timer" and not idea.proven:

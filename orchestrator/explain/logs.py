@@ -46,9 +46,9 @@ class ErrorLine(msgspec.Struct, frozen=True, kw_only=True):
         """For people."""
         return f"[{self.level}] {self.text}"
 
-    def about(self, t: float) -> bool:
+    def about(self, t: float, error: float = 0.0) -> bool:
         """Whether it may have been written then."""
-        return abs(self.t - t) <= self.error + SLACK
+        return abs(self.t - t) <= self.error + SLACK + error
 
 
 class AccessLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ KILLED = "its process was ended"
 SHUTTING = "nginx was told to stop or to reload"
 GAVE_UP = "the kernel gave up: nothing of what it sent was acknowledged"
 BETWEEN = "something between both ends reset it"
+# Not nginx's own words for its timers, but the kernel's ETIMEDOUT (tcp(7)) on a call.
+_TIMED_OUT = re.compile(r"(prematurely closed connection|failed) \(110: ")
 _PROGRAMS = re.compile(r"\b(nginx|kill|pkill|killall)\b")
 _DIED = re.compile(r"worker process \d+ exited on signal|exited with fatal code|shutting down|gracefully|"
                    r"\bexiting\b|signal process started|reconfiguring")  # fmt: skip
@@ -31,6 +33,10 @@ def others(nginx: Nginx, moment: Moment, history: History, traffic: Traffic, sce
     if history.closing.why == NOBODY:
         yield other(BETWEEN, history.closing.why)
     end = traffic.near_end
+    client = history.client_address[0]
+    for one in nginx.logs.errors if traffic.again and not traffic.probes else ():
+        if one.about(moment.t) and _TIMED_OUT.search(one.text) and one.client == client:
+            yield other(GAVE_UP, f"the error log says: {one.said}")
     if end is not None and end.given_up and traffic.far_end is None and traffic.accepted is not None:
         tries = sum(1 for t in traffic.again if t < moment.t)
         if tries or traffic.stuck is not None:

@@ -179,8 +179,8 @@ def number_of(down: Down) -> int | None:
     return None
 
 
-def _at(down: Down, t: float) -> bool:
-    return down.history.began - SLACK <= t <= down.history.ended + SLACK
+def _at(down: Down, t: float, error: float = 0.0) -> bool:
+    return down.history.began - error - SLACK <= t <= down.history.ended + error + SLACK
 
 
 def client_addresses(down: Down, scene: Scene) -> set[str]:
@@ -193,57 +193,66 @@ def client_addresses(down: Down, scene: Scene) -> set[str]:
 
 
 def accesses(down: Down, scene: Scene) -> list[AccessLine]:
-    """Lines of its requests. Without a port in them, those of its client, where it had no other
-    connection at that time."""
-    mine = client_addresses(down, scene)
-    port = str(down.history.client_address[1])
-    alone = not any(
-        one is not down and client_addresses(one, scene) & mine and _overlap(one.history, down.history)
-        for one in scene.downs
-        if one.nginx is down.nginx
-    )
+    """Lines of its requests. Without a port in them, those of its client, where it had no other connection
+    at that time; without an address, where nobody had."""
     return [
         one
         for one in down.nginx.logs.accesses
-        if down.history.began - one.error - SLACK <= one.t <= down.history.ended + one.error + SLACK
-        and (
-            one.fields["remote_port"] == port
-            if "remote_port" in one.fields
-            else alone and one.fields.get("remote_addr") in mine
-        )
+        if _at(down, one.t, one.error) and _of_client(one, down, scene)
     ]
+
+
+def _of_client(line: AccessLine, down: Down, scene: Scene) -> bool:
+    fields = line.fields
+    if "remote_port" in fields:
+        return fields["remote_port"] == str(down.history.client_address[1])
+    mine = client_addresses(down, scene)
+    others = [
+        one
+        for one in scene.downs
+        if one is not down and one.nginx is down.nginx and _overlap(one.history, down.history)
+    ]
+    if "remote_addr" in fields:
+        others = [one for one in others if client_addresses(one, scene) & mine]
+        return fields["remote_addr"] in mine and not others
+    return not others
 
 
 def _overlap(one: History, other: History) -> bool:
     return one.began <= other.ended + 1.0 and other.began <= one.ended + 1.0
 
 
-def words_of(down: Down, scene: Scene, t: float) -> Words:
-    """Lines of the error log that may be of this connection at that moment."""
+def words_of(down: Down, scene: Scene, t: float | None, error: float = 0.0) -> Words:
+    """Lines of the error log that may be of this connection at that moment; None: at any of it."""
     mine = client_addresses(down, scene)
     number = number_of(down)
-    near = [one for one in down.nginx.logs.errors if one.client in mine and one.about(t)]
+    near = [
+        one
+        for one in down.nginx.logs.errors
+        if one.client in mine and (_at(down, one.t, one.error) if t is None else one.about(t, error))
+    ]
     if number is not None:
         near = [one for one in near if one.number in (None, number)]
-    others = [
-        one
-        for one in scene.downs
-        if one is not down
-        and one.nginx is down.nginx
-        and client_addresses(one, scene) & mine
-        and (one.traffic.near_end is None or abs(one.traffic.near_end.t - t) <= 1 + 2 * SLACK)
-        and one.history.began <= t <= one.history.ended + 1
-    ]
+    others = [one for one in scene.downs if one is not down and one.nginx is down.nginx]
+    others = [one for one in others if client_addresses(one, scene) & mine and _may_end(one, down, t)]
     sure = number is not None or not others
     return Words(near, sure, down.nginx.logs.errors_whole, lambda level: logged(down.servers, level))
 
 
-def words_of_up(up: Up, t: float) -> Words:
+def _may_end(one: Down, down: Down, t: float | None) -> bool:
+    """Whether a line of that second may be of this other connection."""
+    if t is None:
+        return _overlap(one.history, down.history)
+    near = one.traffic.near_end
+    return one.history.began <= t <= one.history.ended + 1 and (near is None or abs(near.t - t) <= 1.2)
+
+
+def words_of_up(up: Up, t: float, error: float = 0.0) -> Words:
     """Those that name its upstream. nginx numbers by the client's connection, so two at the same time to
     the same upstream are not told apart."""
     address, port = up.history.server_address
     place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    near = [one for one in up.nginx.logs.errors if _names(one, place) and one.about(t)]
+    near = [one for one in up.nginx.logs.errors if _names(one, place) and one.about(t, error)]
     numbers = {one.number for one in near}
     servers = [server for server, _, _ in up.ways]
     return Words(near, len(numbers) <= 1, up.nginx.logs.errors_whole, lambda level: logged(servers, level))

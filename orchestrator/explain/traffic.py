@@ -53,13 +53,16 @@ class Burst(msgspec.Struct, frozen=True, kw_only=True):
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How one side ended it: `by` FIN, RST; "silently": its socket was closed, and nothing went out.
-    `given_up`: an open connection was gone at once, as when the kernel itself ends it."""
+    `late`: it had ended before, unseen, and this only shows it: a socket that is gone answers by an RST
+    without ACK (RFC 9293, 3.10.7.1). `given_up`: an open connection was gone at once, as when the kernel
+    itself ends it."""
 
     t: float
     error: float
     by: Literal["FIN", "RST", "silently"]
     came: bool = True  # the other side has got it
     given_up: bool = False
+    late: bool = False
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,13 +109,16 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
         return self.bursts[-1].ended if self.bursts else None
 
 
-def traffic(history: History, near: Side, *, farewells: bool = False) -> Traffic:
-    """`farewells`: TLS or HTTP/2 may be spoken, which say good-bye before the FIN."""
+def traffic(history: History, near: Side, *, farewells: bool = False, ended: Ending | None = None) -> Traffic:
+    """`farewells`: TLS or HTTP/2 may be spoken, which say good-bye before the FIN. `ended`: how nginx's side
+    did, where that is known otherwise."""
     end = history.server if near == "server" else history.client
     far: Side = "client" if near == "server" else "server"
     ordered = sorted(history.crossings, key=lambda one: _t(one, near))
-    near_end = _earlier(_ending(ordered, near, near), _silent(end))
+    near_end = ended or _earlier(_ending(ordered, near, near), _silent(end))
     far_end = _ending(ordered, far, near)
+    if near_end is not None and near_end.by == "silently" and _reset(far_end, near_end):
+        near_end = None
     pieces = [
         Piece("near" if one.sender == near else "far", _t(one, near), one.segment.length)
         for one in ordered
@@ -163,9 +169,16 @@ def _ending(ordered: Sequence[Crossing], side: Side, near: Side) -> Ending | Non
         if one.sender == side and one.segment.flags & (FIN | RST):
             if side != near and one.received is None and one.missing:
                 continue
+            if one.segment.flags & RST and not one.segment.flags & ACK and side == near:
+                return Ending(t=_t(one, near), error=0.0005, by="silently", late=True)
             by: Literal["FIN", "RST"] = "RST" if one.segment.flags & RST else "FIN"
             return Ending(t=_t(one, near), error=0.0005, by=by, came=not one.missing)
     return None
+
+
+def _reset(far: Ending | None, near: Ending) -> bool:
+    """Whether the socket was gone because the other side had reset it."""
+    return far is not None and far.by == "RST" and far.t <= near.t + near.error + 0.002
 
 
 def _silent(end: EndHistory | None) -> Ending | None:

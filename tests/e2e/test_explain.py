@@ -1,5 +1,5 @@
-"""`lab explain`: what has ended a connection of a real nginx, and what has not, whatever hosts, ports and values
-are; of a run that was kept and of a running lab. Without steps that are recorded, too."""
+"""`lab explain`: what has ended a connection of a real nginx, and what has not, whatever hosts, ports and
+values are; of a run that was kept and of a running lab. Without steps that are recorded, too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.engines.base import Engine
 from orchestrator.model.recording import Recording
 from tests.support.cli import Commands
 from tests.support.explained import Outcome, of_case, summary
-from tests.support.nginx_cases import Variant, variants
+from tests.support.nginx_cases import Case, Variant, variants
 
 pytestmark = pytest.mark.engine("namespaces", "docker")
 MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")  # Debian's; docker's image has none
@@ -81,17 +81,16 @@ def test_by_less_evidence_no_more_is_said(ran: Ran) -> None:
         whole = ran.recordings[case.name]
         silent = tuple(msgspec.structs.replace(one, logs=()) for one in whole.nginxes)
         poor = msgspec.structs.replace(whole, calls=(), changes=(), sightings=(), looks=(), nginxes=silent)
-        if "." in case.connection:  # named by a descriptor, which is a step's
-            case = dataclasses.replace(case, connection=_pair(case.steps, ran.variant))
-        made = of_case(case, ran.variant, poor)
+        made = of_case(dataclasses.replace(case, connection=_pair(case)), ran.variant, poor)
         if made.result in ("wrong", "blamed"):
             wrong.append(made)
     assert not wrong
 
 
-def _pair(steps: str, variant: Variant) -> str:
-    target = next(word for word in steps.split() if word.startswith("<web>:"))
-    return f"<alice> -> {target}"
+def _pair(case: Case) -> str:
+    """The connection by its ends: descriptors are steps'."""
+    target = next(word for word in case.steps.split() if word.startswith("<web>:"))
+    return case.connection if "->" in case.connection else f"<alice> -> {target}"
 
 
 def test_a_run_that_was_kept_is_explained(ran: Ran) -> None:
