@@ -132,8 +132,9 @@ table can catch, and what was over before the step was reached.
   the last state of a sequence (or the one state) begins, the first FIN or RST leaves, so many retransmissions
   were made. `recv` counts from when the last that it received had come to its host, `connect` and `accept` from when
   their end was ESTABLISHED, what has no part on the wire from when it returned; of a step in `repeat` the last time counts. Where neither `within` nor `for` is given it is
-  waited for that much longer. While the observer stood still, what it watches may have, too: a stall that is
-  longer than the tolerance makes the verdict unknown, and a shorter one so where the time was too long.
+  waited for that much longer. While the observer stood still, what it watches may have, too: where it did so
+  for longer than the tolerance at the beginning or at the end of that time, or at all of a time that was too
+  long, the verdict is unknown.
 - **`for`** on states is judged on the timeline where that knows them all the while; else, and for all other
   fields, on looks at most 20 ms apart. The evidence says which.
 

@@ -147,15 +147,31 @@ def compared(after: After, came: Moment, recorded: Recorded) -> tuple[Value, Ver
 
 def _elapsed(test: Number, began: Moment, came: Moment, recorded: Recorded) -> Value:
     """Seconds between the two, as exactly as they are known. While the observer stood still the hosts may
-    have, too: that is no time that they took. With a tolerance, and a stall that is within it, this excuses
-    only what came too late: nothing comes too early because somebody stood still."""
+    have, too: that is no time that they took.
+
+    With a tolerance, a stall of the middle excuses only what came too late: what is waited for is made late
+    by a stall at the beginning or at the end of the waiting, and nothing comes too early because of one.
+    """
     elapsed, error = came.at - began.at, began.error + came.error
-    stall = recorded.stalled(recorded.began + began.at, recorded.began + came.at) if elapsed > 0 else 0.0
-    if test.operator == "==" and max(stall, error) > test.tolerance > 0:
-        what = f"is known to ±{error:.3g} s" if error > stall else f"the observer stalled for {stall:.3g} s"
-        return unknown(f"{what}, the tolerance is {test.tolerance:g} s")
-    if test.tolerance and elapsed + error <= test.value + test.above:
-        stall = 0.0
+    first, last = recorded.began + began.at, recorded.began + came.at
+    stall = recorded.stalled(first, last) if elapsed > 0 else 0.0
+    if test.operator == "==" and test.tolerance:
+        near = 2 * test.tolerance
+        apart = elapsed > 2 * near and stall > test.tolerance
+        at_ends = (
+            max(recorded.stalled(first, first + near), recorded.stalled(last - near, last))
+            if apart
+            else stall
+        )
+        if max(at_ends, error) > test.tolerance:
+            what = (
+                f"is known to ±{error:.3g} s"
+                if error > at_ends
+                else f"the observer stalled for {at_ends:.3g} s"
+            )
+            return unknown(f"{what}, the tolerance is {test.tolerance:g} s")
+        if elapsed + error <= test.value + test.above:
+            stall = 0.0
     low, high = elapsed - error - stall, elapsed + error
     doubt = f"the observer stalled for {stall:.3g} s of that" if stall > error else ""
     return Value(value=low if elapsed <= 0 else max(0.0, low), high=high, doubt=doubt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -322,6 +323,21 @@ def test_a_stall_is_no_time_that_the_hosts_took() -> None:
     timed("ask 2s +-50ms", stalled=stalled)
     ((began, ended),) = asked
     assert (began, ended) == pytest.approx((BEGAN + 0.5002, BEGAN + 2.5))
+
+
+def test_a_stall_in_the_middle_of_a_wait_excuses_only_what_came_late() -> None:
+    """From 0.5 to 2.5 s; the observer stood still for 0.2 s from 1.2 s on, or at an end."""
+
+    def stood(since: float, length: float = 0.2) -> Callable[[float, float], float]:
+        first, last = BEGAN + since, BEGAN + since + length
+        return lambda began, ended: max(0.0, min(ended, last) - max(began, first))
+
+    assert timed("ask 2s -5ms +50ms", stalled=stood(1.2)).verdict == "pass"
+    assert timed("ask 1.9s -5ms +50ms", stalled=stood(1.2)).verdict == "unknown"
+    assert timed("ask 2.1s -5ms +50ms", stalled=stood(1.2)).verdict == "fail"
+    assert timed("ask 2s -5ms +50ms", stalled=stood(0.45)).verdict == "unknown"
+    assert timed("ask 2s -5ms +50ms", stalled=stood(2.4)).verdict == "unknown"
+    assert timed("ask 2s -5ms +50ms", stalled=stood(2.48, 0.015)).verdict == "pass"
 
 
 def test_the_time_to_a_state_and_to_a_retransmission() -> None:
