@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from orchestrator import kept
@@ -74,17 +75,21 @@ def _result(case: Case, made: Explanation) -> Result:
 # Packs of others.
 
 
-def of_run(folder: Path, recordings: Mapping[str, Recording] | None = None) -> list[Outcome]:
-    """Each scenario of a kept run that says which directives it is about. `recordings`: instead of its own,
-    by scenario."""
+def of_run(folder: Path, other: Mapping[str, Recording] = MappingProxyType({})) -> list[Outcome]:
+    """Each scenario of a kept run that says which directives it is about. `other`: what is explained instead
+    of its own recording, by scenario; its connections are those of the same times."""
     record = kept.read(folder)
     files = kept.read_recordings(folder, record)
     found: list[Outcome] = []
     for one in record.scenarios:
-        recording = (recordings or {}).get(one.label) or files.get(one.recording)
+        recording = files.get(one.recording)
         wanted = _about(one)
         if isinstance(recording, Recording) and wanted:
-            found.append(_outcome(one, wanted, timeline(recording)))
+            joined = timeline(recording)
+            began = {history.began for history in concerned(one, joined)}
+            joined = timeline(other[one.label]) if one.label in other else joined
+            mine = [history for history in joined.histories if history.began in began]
+            found.append(_outcome(one.label, wanted, joined, mine))
     return found
 
 
@@ -93,11 +98,9 @@ def _about(one: ScenarioRecord) -> tuple[str, ...]:
     return (directive,) if isinstance(directive, str) and directive else tuple(directive or ())
 
 
-def _outcome(one: ScenarioRecord, wanted: tuple[str, ...], joined: Timeline) -> Outcome:
+def _outcome(label: str, wanted: tuple[str, ...], joined: Timeline, mine: Sequence[History]) -> Outcome:
     seen = scene(joined)
-    named: list[str] = []
-    for history in concerned(one, joined):
-        named += explain(seen, history).directives
+    named = [name for history in mine for name in explain(seen, history).directives]
     blamed = tuple(dict.fromkeys(named))
     if not blamed:
         result: Result = "unknown"
@@ -105,7 +108,7 @@ def _outcome(one: ScenarioRecord, wanted: tuple[str, ...], joined: Timeline) -> 
         result = "exact"
     else:
         result = "among" if set(blamed) & set(wanted) else "wrong"
-    return Outcome(one.label, ", ".join(wanted), blamed or ("nothing",), result)
+    return Outcome(label, ", ".join(wanted), blamed or ("nothing",), result)
 
 
 _CONNECTION = re.compile(r"""connection: (?:"([^"]+)"|'([^']+)'|([^,}]+))""")
