@@ -13,17 +13,20 @@ from orchestrator.model.events import Event, History
 
 _LONG = re.compile(r"""text: (?:"((?:[^"\\]|\\.)*)"|'((?:[^']|'')*)')""")
 _SHORT = re.compile(r"""^\S+: send (?:[\w.-]+ )?(?:"((?:[^"\\]|\\.)*)"|'((?:[^']|'')*)'|([A-Z]+ /\S*))""")
+_BODY = re.compile(r"(?im)^(content-length: *[1-9]|transfer-encoding:)")
 _REQUEST = re.compile(r"([A-Z]+) (/\S*)")
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """`path`: of the last request. `headers`: whether its headers were finished; None: not known. `tls`: the
-    agent spoke TLS. `closing`: the client said that it will not go on."""
+    agent spoke TLS. `closing`: the client said that it will not go on. `body`: whether the request has
+    one."""
 
     path: str | None = None
     headers: bool | None = None
     tls: bool = False
     closing: bool = False
+    body: bool | None = None
 
 
 def asked(history: History, until: float) -> Asked:
@@ -42,6 +45,7 @@ def asked(history: History, until: float) -> Asked:
             headers=None if paced else True,
             tls=tls,
             closing="Connection: close" in text,
+            body="body" in text or "file" in text,
         )
     return _sent(sends, tls)
 
@@ -60,6 +64,7 @@ def _sent(sends: Sequence[Event], tls: bool) -> Asked:
         headers=complete,
         tls=tls,
         closing="connection: close" in last.lower(),
+        body=_BODY.search(last) is not None if complete else None,
     )
 
 

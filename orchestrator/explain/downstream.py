@@ -69,6 +69,8 @@ def ideas(down: Down, moment: Moment, told: Told, *, passed_on: bool) -> Iterato
             yield from _body(_before(traffic, answered), told, manners, down, passed_on=passed_on)
         if not passed_on and not continued:
             yield from _idle(down, answered, told, moment)
+    if any(one.who == "near" for one in traffic.bursts) and not passed_on:
+        yield from _lingering(traffic, told)
     yield from sending(traffic, told, manners)
 
 
@@ -199,36 +201,22 @@ def sending(traffic: Traffic, told: Told, manners: frozenset[str]) -> Iterator[I
         yield timer(value, scope, since, manners | SILENT, sign)
 
 
+def _lingering(traffic: Traffic, told: Told) -> Iterator[Idea]:
+    """Behind a response that ends a connection, where more may come of its request: nginx reads and throws
+    away, so that no RST overtakes the response, and closes then."""
+    answers = [one for one in traffic.bursts if one.who == "near"]
+    answered, last = answers[-1].ended, traffic.bursts[-1].ended
+    against = ("the client's own steps show a request without a body",) if told.asked.body is False else ()
+    places = [place for place in told.places if place.value("lingering_close").text != "off"]
+    always = any(place.value("lingering_close").text == "always" for place in places)
+    for value, scope in values(places, "lingering_timeout"):
+        since = Since(t=last, words="since the last bytes that it threw away")
+        yield timer(value, scope, (since,), FIN | RST, against=() if always else against)
+    for value, scope in values(places, "lingering_time"):
+        since = Since(t=answered, words="since the response, in whole seconds")
+        yield timer(value, scope, (since,), FIN | RST, late=1.0, against=() if always else against)
+
+
 def stuck(since: tuple[float, float], words: str) -> Since:
     """From when nothing more was taken of what was sent."""
     return Since(t=since[0], until=since[1], words=words)
-
-
-def lingering(down: Down, told: Told) -> Iterator[tuple[Moment, list[Idea]]]:
-    """Behind its own FIN nginx reads on for a while, so that no RST overtakes the response; then it closes,
-    and what comes still is answered by RST."""
-    traffic, end = down.traffic, down.traffic.near_end
-    if end is None or end.by != "FIN":
-        return
-    closed = _closed_behind(down, end.t)
-    if closed is None:
-        return
-    found: list[Idea] = []
-    last = traffic.after[-1].t if traffic.after else end.t
-    for value, scope in values(told.places, "lingering_timeout"):
-        since = Since(
-            t=end.t, until=max(end.t, min(last, closed.t)), words="since the last bytes it threw away"
-        )
-        found.append(timer(value, scope, (since,), ANY))
-    for value, scope in values(told.places, "lingering_time"):
-        words = "since it began to throw away what came"
-        found.append(timer(value, scope, (Since(t=end.t, words=words),), ANY, late=1.0))
-    yield closed, found
-
-
-def _closed_behind(down: Down, fin: float) -> Moment | None:
-    """When the socket itself was closed: what came next was answered by RST."""
-    for one in down.history.crossings:
-        if one.sender == "server" and one.segment.flags & 0x04 and one.segment.t > fin + AT_ONCE:
-            return Moment(one.segment.t, 0.001, "RST")
-    return None

@@ -130,7 +130,7 @@ def _open(one: Down | Up) -> Decision:
 
 
 def of_down(down: Down, scene: Scene) -> list[Decision]:
-    """What its responses waited for, then its end, and what was behind it."""
+    """What its responses waited for, then its end."""
     until = down.traffic.near_end.t if down.traffic.near_end else down.history.ended
     told = Told(down, scene, until + 0.001)
     found = list(_responses(down, scene, told))
@@ -143,14 +143,7 @@ def of_down(down: Down, scene: Scene) -> list[Decision]:
         down = msgspec.structs.replace(down, traffic=traffic(down.history, "server", ended=near))
     if near is None:
         return [*found, _open(down)]
-    found.append(end_of_down(down, scene, told, near))
-    for moment, ideas in downstream.lingering(down, told):
-        causes = judged(moment, ideas, _no_words())
-        if any(not one.against for one in causes):
-            found.insert(
-                -1, decision("how long it read on behind its FIN", moment, "then it sent RST", causes)
-            )
-    return found
+    return [*found, end_of_down(down, scene, told, near)]
 
 
 def _logged_end(down: Down, scene: Scene) -> Ending | None:

@@ -36,7 +36,8 @@ class Since(msgspec.Struct, frozen=True, kw_only=True):
 
 class Idea(msgspec.Struct, frozen=True, kw_only=True):
     """One of them. `since` empty: no moment follows from it; what it is then known by is in `because`.
-    `manners`: how the connection may end by it. `late`: by how much more than usual it may be late."""
+    `manners`: how the connection may end by it. `late`: by how much more than usual it may be late. `weak`:
+    it is nothing where another one fits."""
 
     name: str
     kind: Kind
@@ -49,6 +50,7 @@ class Idea(msgspec.Struct, frozen=True, kw_only=True):
     because: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     proven: bool = False
+    weak: bool = False
 
 
 def timer(

@@ -41,8 +41,15 @@ class Words(NamedTuple):
 
 def judged(moment: Moment, ideas: Iterable[Idea], words: Words) -> list[Cause]:
     """Each as a cause; what speaks against it is in it."""
-    found = [_cause(one, moment, words) for one in ideas]
-    return _told_apart(list(_one_each(found)))
+    every = list(ideas)
+    found = list(_one_each([_cause(one, moment, words) for one in every if not one.weak]))
+    weak = [_cause(one, moment, words) for one in every if one.weak]
+    better = next((one for one in found if not one.against), None)
+    if better is not None:
+        weak = [
+            msgspec.structs.replace(one, against=(*one.against, f"{better.name} fits better")) for one in weak
+        ]
+    return _told_apart([*found, *weak])
 
 
 def _cause(idea: Idea, moment: Moment, words: Words) -> Cause:

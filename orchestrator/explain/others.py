@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import msgspec
+
 from orchestrator.explain.ideas import ANY, LATE, RST, Idea, Since, other
 from orchestrator.explain.judging import Moment
 from orchestrator.explain.scene import Down, Nginx, Scene, Up
@@ -14,6 +16,7 @@ from orchestrator.join.closing import NOBODY
 from orchestrator.model.events import History
 from orchestrator.model.recording import Said
 
+TOGETHER = 0.015  # seconds, beyond what the clocks may be off
 AROUND = 0.25  # seconds around the end of a program in which its connections end
 KILLED = "its process was ended"
 SHUTTING = "nginx was told to stop or to reload"
@@ -60,13 +63,16 @@ def _ended(said: Said) -> bool:
 
 
 def _by(said: Said, moment: Moment, text: str) -> Idea:
-    near = abs(said.t - moment.t) <= said.error + LATE
-    return other(
-        KILLED if "reload" not in text and "quit" not in text else SHUTTING,
+    """What a process had open ends with it, and the end of a program is known some milliseconds later."""
+    away = abs(said.t - moment.t) - said.error - moment.error
+    stopping = any(word in text for word in ("reload", "quit", "-s stop"))
+    made = other(
+        SHUTTING if stopping else KILLED,
         f"at {said.t:.3f} s: {text}",
-        proven=near,
-        against=() if near else (f"that was {abs(said.t - moment.t) * 1000:.0f} ms away",),
+        proven=away <= TOGETHER and not stopping,
+        against=() if away <= LATE else (f"that was {away * 1000:.0f} ms away",),
     )
+    return msgspec.structs.replace(made, weak=away > TOGETHER)
 
 
 def _crowd(nginx: Nginx, moment: Moment, scene: Scene) -> bool:

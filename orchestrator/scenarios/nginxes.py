@@ -12,6 +12,7 @@ import fnmatch
 import io
 import posixpath
 import re
+import threading
 import time
 import zoneinfo
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -31,6 +32,7 @@ MOST_TEXT = 1 << 20  # bytes of one configuration
 MOST_LOG = 512 << 10  # bytes of a log that are kept, its latest
 MOST_READ = 16 << 20  # bytes of a log that is looked at
 MOST_ROTATED = 16  # logs of one nginx
+LOOKS = (0.02, 0.03, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds between looks for one that starts
 SECONDS = 3.0  # for one piece of an answer to come
 MAIN = "/etc/nginx/nginx.conf"  # Debian's and nginx.org's
 LOGS = ("/var/log/nginx/error.log", "/var/log/nginx/access.log")  # theirs, whether they are named or not
@@ -292,42 +294,71 @@ def _zone(channel: Channel, master: Master, at: float) -> float:
 
 class Nginxes:
     """Those of a lab while something is recorded: what they were at its beginning, and who has come since.
-    Nothing here may fail a scenario: what does not work leaves less to explain by."""
+    Nothing here may fail a scenario, or hold it up: what does not work leaves less to explain by."""
 
     def __init__(self, open_channel: Callable[[], Channel], hosts: Sequence[str]) -> None:
         self._open_channel, self._hosts = open_channel, tuple(hosts)
         self._known: dict[tuple[str, tuple[int, ...]], NginxSeen] = {}
         self._marks: Marks = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._looking: list[threading.Thread] = []
 
     def begin(self) -> None:
         """How long logs are now, and who runs."""
-        self._look(marking=True)
+        with self._asking(self._hosts) as channel:
+            if channel is None:
+                return
+            for host in self._hosts:
+                for path in LOGS:
+                    self._marks[host, path] = _size(channel, host, path)
+            for master in (*running(channel, self._hosts), *self._ended(channel)):
+                one = self._meet(channel, master)
+                if one is not None:
+                    mark(channel, one, self._marks)
 
-    def look(self) -> None:
-        """Who runs now; programs of the scenario are soon ended."""
-        self._look(marking=False)
+    def started(self, host: str, argv: Sequence[str]) -> None:
+        """A program was: where it is an nginx it is looked for, beside all else, as soon as it listens. It may
+        be gone before a scenario ends, and its files with it."""
+        asked = (
+            argv and posixpath.basename(argv[0]) == "nginx" and not {"-s", "-t", "-T", "-v", "-V"} & set(argv)
+        )
+        if asked and host in self._hosts:
+            thread = threading.Thread(target=self._look_for, args=(host, tuple(argv)), daemon=True)
+            self._looking.append(thread)
+            thread.start()
 
     def taken(self) -> tuple[NginxSeen, ...]:
         """All, with what their logs say of the time since the beginning."""
-        self._look(marking=False)
-        with contextlib.suppress(LabError, OSError), self._open() as channel:
-            for key, one in self._known.items():
-                self._known[key] = _with_logs(channel, one, self._marks)
+        self._over.set()
+        for thread in self._looking:
+            thread.join(SECONDS)
+        with self._asking(self._hosts) as channel:
+            if channel is not None:
+                for master in running(channel, self._hosts):
+                    self._meet(channel, master)
+                for key, one in list(self._known.items()):
+                    self._known[key] = _with_logs(channel, one, self._marks)
         return tuple(self._known.values())
 
-    def _look(self, *, marking: bool) -> None:
-        if not self._hosts:
-            return
-        with contextlib.suppress(LabError, OSError), self._open() as channel:
-            if marking:
-                for host in self._hosts:
-                    for path in LOGS:
-                        self._marks[host, path] = _size(channel, host, path)
-            for master in (*running(channel, self._hosts), *self._ended(channel)):
-                self._meet(channel, master, marking=marking)
+    def close(self) -> None:
+        """Look for none any more."""
+        self._over.set()
+
+    def _look_for(self, host: str, argv: tuple[str, ...]) -> None:
+        """Until it listens. One that never does has nevertheless been told something."""
+        with self._asking((host,)) as channel:
+            if channel is None:
+                return
+            for pause in LOOKS:
+                met = [self._meet(channel, master) for master in running(channel, [host])]
+                if any(one is not None for one in met) or self._over.wait(pause):
+                    break
+            if not any(of == host for of, _ in self._known):
+                self._meet(channel, Master(host, argv, ()))
 
     def _ended(self, channel: Channel) -> Iterator[Master]:
-        """What was started as an nginx, and nobody has seen alive: of it no pid is known."""
+        """What a host was made with as an nginx, and is not alive: of it no pid is known."""
         seen_on = {host for host, _ in self._known}
         for host in channel.call("hosts").get("hosts", ()):
             if host.get("name") in self._hosts and host["name"] not in seen_on:
@@ -335,6 +366,30 @@ class Nginxes:
                     argv = tuple(map(str, program.get("argv", ())))
                     if argv and posixpath.basename(argv[0]) == "nginx" and program.get("state") != "running":
                         yield Master(host["name"], argv, ())
+
+    def _meet(self, channel: Channel, master: Master) -> NginxSeen | None:
+        """None: it is known."""
+        key = master.host, master.pids[:1]
+        with self._lock:
+            if key in self._known:
+                return None
+        one = seen(channel, master, time.time())
+        with self._lock:
+            return self._known.setdefault(key, one)
+
+    @contextlib.contextmanager
+    def _asking(self, hosts: Sequence[str]) -> Iterator[Channel | None]:
+        """A channel; None where there is nobody to ask about, or it cannot be had. What goes wrong meanwhile
+        ends the asking."""
+        try:
+            channel = self._open() if hosts else None
+        except (LabError, OSError):
+            channel = None
+        if channel is None:
+            yield None
+            return
+        with channel, contextlib.suppress(LabError, OSError):
+            yield channel
 
     def _open(self) -> Channel:
         """A host that does not answer may not hold up whoever records."""

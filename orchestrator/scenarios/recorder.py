@@ -77,6 +77,7 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._nginxes.close()
         self._traces.close()
         self._packets.close()
 
@@ -110,6 +111,10 @@ class Recorder:
         t = self.now() - error
         told = {"from": source}
         self._say(Said(t=t, error=error, host=host, source="log", kind="line", text=text, detail=told))
+
+    def started(self, host: str, argv: Sequence[str]) -> None:
+        """A step has started a program."""
+        self._nginxes.started(host, argv)
 
     def exited(self, host: str, text: str, at: float, code: int | None) -> None:
         """A program has ended, `at` on time.monotonic()."""
@@ -201,10 +206,6 @@ class Recorder:
             losses=(*packets.losses, *traced.losses, *losses),
             clock=packets.clock,
         )
-
-    def look_at_nginxes(self) -> None:
-        """While those that steps have started still run."""
-        self._nginxes.look()
 
     def whole(self) -> Recording:
         """As `recording`, at the end, with what each nginx was and has logged."""

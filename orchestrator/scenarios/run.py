@@ -188,7 +188,6 @@ class _Performance:
                 for later, one in left[at:]:
                     self._performer.not_reached((one,), later, why)
                 break
-        self._stage.recorder.look_at_nginxes()
         self._guarded(self._performer.end_background, "what was left running")
 
     def _clean_up(self) -> None:

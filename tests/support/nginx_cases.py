@@ -271,14 +271,14 @@ CASES = (
     Case("client-closes", """
       - <alice>: connect <web>:<http> as call
       - <alice>: http GET /
-      - wait: <keepalive_timeout-0.4>
+      - wait: <keepalive_timeout/2>
       - <alice>: close call
       - wait: 100ms
     """, "the client closed it", directive=False),
     Case("client-resets", """
       - <alice>: connect <web>:<http> as call
       - <alice>: {send: call, text: "GET / HT"}
-      - wait: <client_header_timeout-0.4>
+      - wait: <client_header_timeout/2>
       - <alice>: reset call
       - wait: 100ms
     """, "the client closed it", directive=False),
@@ -286,7 +286,7 @@ CASES = (
       - <api>: listen :<up> as door
       - <alice>: connect <web>:<http> as call
       - <alice>: {send: call, text: "GET /api HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"}
-      - wait: <proxy_read_timeout-0.4>
+      - wait: <proxy_read_timeout/2>
       - <alice>: close call
       - wait: 100ms
     """, "its client was gone", directive=False, connection=UP),
@@ -296,7 +296,7 @@ CASES = (
       - <alice>: {send: call, text: "GET /api HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"}
       - <api>: accept door as conn
       - <api>: recv conn
-      - wait: <proxy_read_timeout-0.4>
+      - wait: <proxy_read_timeout/2>
       - <api>: close conn
       - <alice>: recv call
     """, "the upstream closed it", directive=False, connection=UP),
@@ -306,7 +306,7 @@ CASES = (
       - <alice>: {send: call, text: "GET /api HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"}
       - <api>: accept door as conn
       - <api>: recv conn
-      - wait: <proxy_read_timeout-0.4>
+      - wait: <proxy_read_timeout/2>
       - <api>: close conn
       - <alice>: recv call
       - <alice>: close call
@@ -344,7 +344,7 @@ CASES = (
     """, "its process was ended", directive=False),
     Case("all-killed", """
       - <alice>: connect <web>:<http> as call
-      - wait: <client_header_timeout-0.4>
+      - wait: <client_header_timeout/2>
       - kill: <web>.run
       - <alice>: recv call
     """, "its process was ended", directive=False),
@@ -372,14 +372,13 @@ class Variant:
         }
 
         def put(found: re.Match[str]) -> str:
-            name, _, _ = found[1].partition("+")
-            word, sign, number = re.fullmatch(r"(\w+)(?:([+-])([\d.]+))?", found[1]).groups()  # type: ignore[union-attr]
-            if sign:
-                value = self.limits[word] + float(number) * (1 if sign == "+" else -1)
-                return f"{round(value * 1000)}ms"
-            return known.get(name, found[0])
+            word, sign, number = found[1], found[2], float(found[3] or 0)
+            if not sign:
+                return known.get(word, found[0])
+            value = self.limits[word] + number if sign == "+" else self.limits[word] / number
+            return f"{round(value * 1000)}ms"
 
-        return re.sub(r"<([\w.+-]+)>", put, text)
+        return re.sub(r"<(\w+)(?:([+/])([\d.]+))?>", put, text)
 
     def cases(self) -> list[Case]:
         """Those that this nginx can do."""
