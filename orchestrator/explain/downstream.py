@@ -213,8 +213,10 @@ def _lingering(traffic: Traffic, told: Told) -> Iterator[Idea]:
         since = Since(t=last, words="since the last bytes that it threw away")
         yield timer(value, scope, (since,), FIN | RST, against=() if always else against)
     for value, scope in values(places, "lingering_time"):
-        since = Since(t=answered, words="since the response, in whole seconds")
-        yield timer(value, scope, (since,), FIN | RST, late=1.0, against=() if always else against)
+        since = Since(
+            t=answered - 1, until=answered, words="since the response, in whole seconds of the clock"
+        )
+        yield timer(value, scope, (since,), FIN | RST, late=0.5, against=() if always else against)
 
 
 def stuck(since: tuple[float, float], words: str) -> Since:

@@ -31,7 +31,12 @@ _DIED = re.compile(r"worker process \d+ exited on signal|exited with fatal code|
 
 def others(nginx: Nginx, moment: Moment, history: History, traffic: Traffic, scene: Scene) -> Iterator[Idea]:
     """Only those that something speaks for."""
-    yield from _killed(nginx, moment, scene)
+    for idea in _killed(nginx, moment, scene):
+        if traffic.farewell is None:
+            yield idea
+        else:
+            said = "it said good-bye before, as a program does that is not ended by others"
+            yield msgspec.structs.replace(idea, against=(*idea.against, said))
     yield from _told(nginx, moment)
     if history.closing.why == NOBODY:
         yield other(BETWEEN, history.closing.why)
@@ -59,7 +64,9 @@ def _killed(nginx: Nginx, moment: Moment, scene: Scene) -> Iterator[Idea]:
 
 
 def _ended(said: Said) -> bool:
-    return said.source == "exit" and _PROGRAMS.search(said.text) is not None
+    """One that ends with 0 was not killed: it has closed what it had before."""
+    by_itself = said.detail.get("code") == 0 and "kill" not in said.text
+    return said.source == "exit" and not by_itself and _PROGRAMS.search(said.text) is not None
 
 
 def _by(said: Said, moment: Moment, text: str) -> Idea:
@@ -69,7 +76,7 @@ def _by(said: Said, moment: Moment, text: str) -> Idea:
     made = other(
         SHUTTING if stopping else KILLED,
         f"at {said.t:.3f} s: {text}",
-        proven=away <= TOGETHER and not stopping,
+        proven=False,
         against=() if away <= LATE else (f"that was {away * 1000:.0f} ms away",),
     )
     return msgspec.structs.replace(made, weak=away > TOGETHER)
@@ -92,7 +99,8 @@ def _told(nginx: Nginx, moment: Moment) -> Iterator[Idea]:
             continue
         limit = nginx.configuration.value("worker_shutdown_timeout")
         if one.about(moment.t):
-            yield other(SHUTTING, f"the error log says: {one.said}", proven=False)
+            made = other(SHUTTING, f"the error log says: {one.said}", proven=False)
+            yield msgspec.structs.replace(made, weak=True)
         if "gracefully" in one.text and limit.seconds and one.t < moment.t:
             since = Since(t=one.t - one.error, until=one.t + one.error, words="since it was told to stop")
             yield Idea(name=limit.name, kind="timer", value=limit, since=(since,), manners=ANY)

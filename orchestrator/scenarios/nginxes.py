@@ -37,6 +37,7 @@ SECONDS = 3.0  # for one piece of an answer to come
 MAIN = "/etc/nginx/nginx.conf"  # Debian's and nginx.org's
 LOGS = ("/var/log/nginx/error.log", "/var/log/nginx/access.log")  # theirs, whether they are named or not
 PREFIX = "/usr/share/nginx"  # Debian's; a relative log path is below it
+ASKING = frozenset({"-s", "-t", "-T", "-v", "-V", "-h"})  # options with which it does not serve
 TITLE = "nginx: master process "
 
 _INCLUDE = re.compile(r"""(?:^|[;{}\s])include\s+["']?([^;"'\s]+)["']?\s*;""")
@@ -318,12 +319,10 @@ class Nginxes:
                     mark(channel, one, self._marks)
 
     def started(self, host: str, argv: Sequence[str]) -> None:
-        """A program was: where it is an nginx it is looked for, beside all else, as soon as it listens. It may
-        be gone before a scenario ends, and its files with it."""
-        asked = (
-            argv and posixpath.basename(argv[0]) == "nginx" and not {"-s", "-t", "-T", "-v", "-V"} & set(argv)
-        )
-        if asked and host in self._hosts:
+        """A program was: where it is an nginx it is looked for, beside all else, as soon as it listens. It
+        may be gone before a scenario ends, and its files with it."""
+        serves = bool(argv) and posixpath.basename(argv[0]) == "nginx" and not ASKING & set(argv)
+        if serves and host in self._hosts:
             thread = threading.Thread(target=self._look_for, args=(host, tuple(argv)), daemon=True)
             self._looking.append(thread)
             thread.start()
@@ -398,14 +397,6 @@ class Nginxes:
         if settimeout is not None:
             settimeout(SECONDS)
         return channel
-
-    def _meet(self, channel: Channel, master: Master, *, marking: bool) -> None:
-        key = master.host, master.pids[:1]
-        if key not in self._known:
-            one = seen(channel, master, time.time())
-            self._known[key] = one
-            if marking:
-                mark(channel, one, self._marks)
 
 
 def _with_logs(channel: Channel, one: NginxSeen, marks: Marks) -> NginxSeen:
