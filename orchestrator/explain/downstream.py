@@ -34,6 +34,8 @@ class Told:
         if path is None and self.accesses:
             path = self.accesses[-1].path
         self.path = path
+        status = self.accesses[-1].status if self.accesses else ""
+        self.body = self.asked.body is True or (self.asked.body is None and status.startswith(("4", "5")))
         self.places = places(down, path)
 
 
@@ -206,17 +208,19 @@ def _lingering(traffic: Traffic, told: Told) -> Iterator[Idea]:
     away, so that no RST overtakes the response, and closes then."""
     answers = [one for one in traffic.bursts if one.who == "near"]
     answered, last = answers[-1].ended, traffic.bursts[-1].ended
-    against = ("the client's own steps show a request without a body",) if told.asked.body is False else ()
     places = [place for place in told.places if place.value("lingering_close").text != "off"]
     always = any(place.value("lingering_close").text == "always" for place in places)
+    against: tuple[str, ...] = ()
+    if not always and not told.body:
+        against = ("nothing says that a body was on its way",)
     for value, scope in values(places, "lingering_timeout"):
         since = Since(t=last, words="since the last bytes that it threw away")
-        yield timer(value, scope, (since,), FIN | RST, against=() if always else against)
+        yield timer(value, scope, (since,), FIN | RST, against=against)
     for value, scope in values(places, "lingering_time"):
         since = Since(
             t=answered - 1, until=answered, words="since the response, in whole seconds of the clock"
         )
-        yield timer(value, scope, (since,), FIN | RST, late=0.5, against=() if always else against)
+        yield timer(value, scope, (since,), FIN | RST, late=0.5, against=against)
 
 
 def stuck(since: tuple[float, float], words: str) -> Since:
