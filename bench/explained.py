@@ -133,7 +133,7 @@ def ran(source: Path, folder: Path, changes: Mapping[str, str]) -> Path:
 
 def told(title: str, columns: Columns) -> list[str]:
     """A part of the page."""
-    results: tuple[Result, ...] = ("exact", "among", "unknown", "wrong", "blamed")
+    results: tuple[Result, ...] = ("exact", "among", "other", "unknown", "wrong", "blamed")
     lines = [f"### {title}", "", f"| | {' | '.join(results)} |", f"|---|{'---|' * len(results)}"]
     for column, outcomes in columns.items():
         counted = summary(outcomes)

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator
 
 from orchestrator.explain.asked import Asked, asked
 from orchestrator.explain.configuration import Location, Value, chosen
-from orchestrator.explain.ideas import ANY, FIN, LAZY, RST, SILENT, Idea, Sign, Since, timer
+from orchestrator.explain.ideas import ANY, FIN, LAZY, RST, SILENT, Idea, Sign, Since, other, timer
 from orchestrator.explain.judging import Moment
 from orchestrator.explain.logs import AccessLine
 from orchestrator.explain.scene import Down, Scene, accesses
 from orchestrator.explain.traffic import Burst, Traffic
 
 AT_ONCE = 0.04  # seconds after a response in which what it closes is closed
+CLOSED_444 = "its configuration says to close without an answer (444)"
 CONTINUE = 25  # bytes of "HTTP/1.1 100 Continue"
 _TIMED_OUT = "client timed out"
 _HEADER = ("waiting for request", "reading client request line", "reading client request headers",
@@ -72,7 +73,8 @@ def ideas(down: Down, moment: Moment, told: Told, *, passed_on: bool) -> Iterato
         if not passed_on and not continued:
             yield from _idle(down, answered, told, moment)
     if any(one.who == "near" for one in traffic.bursts) and not passed_on:
-        yield from _lingering(traffic, told)
+        yield from lingering(traffic, told)
+    yield from _without_answer(told, waiting)
     yield from sending(traffic, told, manners)
 
 
@@ -152,6 +154,12 @@ def _gap(burst: Burst) -> Since:
     return Since(t=renewed, until=burst.ended, words="since the last bytes that came")
 
 
+def _without_answer(told: Told, waiting: Burst | None) -> Iterator[Idea]:
+    """`return 444`: nginx closes, and says nothing."""
+    if waiting is not None and told.accesses and told.accesses[-1].status == "444":
+        yield other(CLOSED_444, f"logged: {told.accesses[-1].text}")
+
+
 def _idle(down: Down, answered: Burst, told: Told, moment: Moment) -> Iterator[Idea]:
     """Behind a response."""
     since: tuple[Since, ...] = (Since(t=answered.ended, words="since the end of the response"),)
@@ -203,7 +211,7 @@ def sending(traffic: Traffic, told: Told, manners: frozenset[str]) -> Iterator[I
         yield timer(value, scope, since, manners | SILENT, sign)
 
 
-def _lingering(traffic: Traffic, told: Told) -> Iterator[Idea]:
+def lingering(traffic: Traffic, told: Told) -> Iterator[Idea]:
     """Behind a response that ends a connection, where more may come of its request: nginx reads and throws
     away, so that no RST overtakes the response, and closes then."""
     answers = [one for one in traffic.bursts if one.who == "near"]

@@ -17,13 +17,12 @@ from orchestrator.explain.scene import Down, Scene, Up, accesses, words_of, word
 from orchestrator.explain.traffic import Burst, Ending, traffic
 from orchestrator.join.closing import TOGETHER
 from orchestrator.model.events import EndHistory, History
-from orchestrator.model.explanations import Cause, Decision, Explanation
+from orchestrator.model.explanations import THE_END, Cause, Decision, Explanation
 from orchestrator.model.rows import endpoint
 
 SAME = 0.03  # seconds in which one round of events ends both connections of a request
 WAITED = 0.05  # seconds from which on a response is one that was waited for
 UNSURE = 0.1  # seconds: a moment that is less well known is looked for in the logs
-THE_END = "the end of the connection"
 LATE_SIGN = "its socket was gone already when something came for it; when it went was not seen"
 
 
@@ -130,7 +129,7 @@ def _open(one: Down | Up) -> Decision:
 
 
 def of_down(down: Down, scene: Scene) -> list[Decision]:
-    """What its responses waited for, then its end."""
+    """What its responses waited for, its end, and what was behind that."""
     until = down.traffic.near_end.t if down.traffic.near_end else down.history.ended
     told = Told(down, scene, until + 0.001)
     found = list(_responses(down, scene, told))
@@ -143,7 +142,19 @@ def of_down(down: Down, scene: Scene) -> list[Decision]:
         down = msgspec.structs.replace(down, traffic=traffic(down.history, "server", ended=near))
     if near is None:
         return [*found, _open(down)]
-    return [*found, end_of_down(down, scene, told, near)]
+    found.append(end_of_down(down, scene, told, near))
+    return [*found, *_behind(down, told, near)]
+
+
+def _behind(down: Down, told: Told, near: Ending) -> Iterator[Decision]:
+    """How long nginx read on behind its FIN: a request is logged when that is over."""
+    written = [one for one in told.accesses if one.error < UNSURE and one.t > near.t + WAITED]
+    if near.by == "FIN" and written and not down.stream:
+        moment = Moment(written[-1].t, written[-1].error, "FIN")
+        causes = judged(moment, downstream.lingering(down.traffic, told), _no_words())
+        if any(not one.against for one in causes):
+            how = f"its request was logged, {moment.t - near.t:.3f} s behind its FIN"
+            yield decision("how long it read on", moment, how, causes)
 
 
 def _logged_end(down: Down, scene: Scene) -> Ending | None:

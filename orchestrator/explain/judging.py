@@ -17,7 +17,7 @@ from orchestrator.explain.logs import ErrorLine
 from orchestrator.explain.times import said
 from orchestrator.model.explanations import Cause, Certainty, Decision
 
-LATE_AND_LOGGED = 1.0  # seconds: by how much it may be late where the log says that it was it
+LOGGED = 1.0  # seconds: by how much it may be off where the log says that it was it
 
 
 class Moment(NamedTuple):
@@ -57,9 +57,9 @@ def _cause(idea: Idea, moment: Moment, words: Words) -> Cause:
     line = _line(idea.sign, words) if idea.sign else None
     due = _due(idea, moment.t)
     if due is not None:
-        allowed = max(LATE + idea.late, LATE_AND_LOGGED if line is not None else 0.0)
-        allowed = math.inf if moment.late else allowed
-        said_of_it, too_far = _held_against(due, moment, allowed)
+        logged = LOGGED if line is not None else 0.0
+        allowed = math.inf if moment.late else max(LATE + idea.late, logged)
+        said_of_it, too_far = _held_against(due, moment, allowed, logged)
         (against if too_far else because).append(said_of_it)
     elif idea.kind == "timer" and not idea.proven:
         against.append("what it counts from was not seen")
@@ -110,11 +110,12 @@ def _due(idea: Idea, t: float) -> _Due | None:
     return min(found, key=lambda one: one.away(t))
 
 
-def _held_against(due: _Due, moment: Moment, allowed: float) -> tuple[str, bool]:
-    """How far it was from when it was due, and whether that is too far. `allowed`: how late it may be."""
+def _held_against(due: _Due, moment: Moment, allowed: float, logged: float) -> tuple[str, bool]:
+    """How far it was from when it was due, and whether that is too far. `allowed`: how late it may be;
+    `logged`: how early, since what it counts from is not known better than the log's own word."""
     off = min(0.0, moment.t - due.first) or max(0.0, moment.t - due.last)
     words = f"it was due at {due.first:.3f} s"
-    if off < -(EARLY + moment.error):
+    if off < -(max(EARLY, logged) + moment.error):
         return f"{words}, and this was {-off * 1000:.0f} ms before", True
     if off > allowed + moment.error:
         return f"{words}, and this was {off * 1000:.0f} ms later", True

@@ -210,12 +210,18 @@ def _of_client(line: AccessLine, down: Down, scene: Scene) -> bool:
     others = [
         one
         for one in scene.downs
-        if one is not down and one.nginx is down.nginx and _overlap(one.history, down.history)
+        if one is not down and one.nginx is down.nginx and _open(one, line.t, line.error + 0.02)
     ]
     if "remote_addr" in fields:
         others = [one for one in others if client_addresses(one, scene) & mine]
         return fields["remote_addr"] in mine and not others
     return not others
+
+
+def _open(one: Down, t: float, error: float) -> bool:
+    """Whether a request of it may have been logged then; not behind its end."""
+    ends = [end.t for end in (one.traffic.near_end, one.traffic.far_end) if end is not None]
+    return one.history.began - error <= t <= max(ends, default=one.history.ended) + error
 
 
 def _overlap(one: History, other: History) -> bool:

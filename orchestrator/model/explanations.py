@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+THE_END = "the end of the connection"
 Kind = Literal["timer", "limit", "other"]
 Certainty = Literal["named", "several", "unknown", "open"]
 
@@ -52,7 +53,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Of one connection. `nginx`: the host whose configuration it is read by; `role`: what the connection is
-    to that nginx. `decisions`: how it ended last; before that, what its responses waited for."""
+    to that nginx. `decisions`: what its responses waited for, how it ended, how long nginx read on then."""
 
     connection: str
     pair: str
@@ -66,7 +67,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def end(self) -> Decision | None:
         """How it ended."""
-        return self.decisions[-1] if self.decisions else None
+        found = [one for one in self.decisions if one.what == THE_END]
+        return found[-1] if found else None
 
     @property
     def directives(self) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def brief(found: Sequence[Explanation], paper: Paper = BARE) -> Iterator[str]:
         end = one.end
         if end is None:
             continue
-        before = [verdict(each) for each in one.decisions[:-1] if each.what.startswith("the response")]
+        before = [verdict(each) for each in one.decisions if each.what.startswith("the response")]
         rows.append(
             [
                 Cell(one.pair),

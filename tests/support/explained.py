@@ -23,8 +23,9 @@ from orchestrator.report import run_timeline
 from tests.support.nginx_cases import Case, Variant
 
 # exact: this and nothing else is named. among: it is one of several. unknown: nothing is named, and that is
-# said. wrong: something is named, and not this. blamed: it was no time limit, and one was named.
-Result = Literal["exact", "among", "unknown", "wrong", "blamed"]
+# said. wrong: something is named, and not this. blamed: it was no time limit, and one was named. other: of a
+# pack's scenario, that no directive ended it, but the other side, nobody yet, or what is named.
+Result = Literal["exact", "among", "other", "unknown", "wrong", "blamed"]
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,17 @@ def _about(one: ScenarioRecord) -> tuple[str, ...]:
 
 def _outcome(label: str, wanted: tuple[str, ...], joined: Timeline, mine: Sequence[History]) -> Outcome:
     seen = scene(joined)
-    named = [name for history in mine for name in explain(seen, history).directives]
+    made = [explain(seen, history) for history in mine]
+    named = [name for one in made for name in one.directives]
     blamed = tuple(dict.fromkeys(named))
     if not blamed:
-        result: Result = "unknown"
+        blamed = tuple(dict.fromkeys(name for one in made for name in _named(one)))
+        result: Result = "unknown" if not blamed or "unknown" in blamed else "other"
     elif set(blamed) <= set(wanted):
         result = "exact"
     else:
         result = "among" if set(blamed) & set(wanted) else "wrong"
-    return Outcome(label, ", ".join(wanted), blamed or ("nothing",), result)
+    return Outcome(label, ", ".join(wanted), blamed, result)
 
 
 _CONNECTION = re.compile(r"""connection: (?:"([^"]+)"|'([^']+)'|([^,}]+))""")
