@@ -164,18 +164,23 @@ def _when(fields: Mapping[str, str]) -> tuple[float, float] | None:
 
 
 def _formats(statements: Sequence[Statement]) -> dict[str, tuple[str, ...]]:
-    """The formats that are written to each path."""
-    named = {"combined": COMBINED}
+    """The formats that are written to each path; http and stream name theirs apart."""
     logs: dict[str, list[str]] = {}
-    for one in _everywhere(statements):
+    for block in statements:
+        inside = list(_everywhere(block.block or ()))
+        named = {"combined": COMBINED, **dict(_named(inside))}
+        for one in inside:
+            if one.name == "access_log" and one.args:
+                name = one.args[1] if len(one.args) > 1 and "=" not in one.args[1] else "combined"
+                logs.setdefault(one.args[0], []).append(named.get(name, COMBINED))
+    return {path: tuple(dict.fromkeys(found)) for path, found in logs.items()}
+
+
+def _named(statements: Sequence[Statement]) -> Iterator[tuple[str, str]]:
+    for one in statements:
         if one.name == "log_format" and len(one.args) > 1:
             parts = one.args[2:] if one.args[1].startswith("escape=") else one.args[1:]
-            named[one.args[0]] = "".join(parts)
-    for one in _everywhere(statements):
-        if one.name == "access_log" and one.args:
-            name = one.args[1] if len(one.args) > 1 and "=" not in one.args[1] else "combined"
-            logs.setdefault(one.args[0], []).append(named.get(name, COMBINED))
-    return {path: tuple(dict.fromkeys(found)) for path, found in logs.items()}
+            yield one.args[0], "".join(parts)
 
 
 def _all(formats: Mapping[str, tuple[str, ...]]) -> Iterator[str]:

@@ -68,6 +68,12 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
         """Every connection of an nginx."""
         return (*self.downs, *self.ups)
 
+    def others(self, down: Down) -> list[Down]:
+        """Other clients' connections to the same nginx; not what was left of those before."""
+        return [
+            one for one in self.downs if one is not down and one.nginx is down.nginx and one.history.crossings
+        ]
+
     def ups_of(self, down: Down) -> list[Up]:
         """Those that something which came in on it has gone on by."""
         pieces = [one.t for burst in down.traffic.bursts if burst.who == "far" for one in burst.pieces]
@@ -207,11 +213,7 @@ def _of_client(line: AccessLine, down: Down, scene: Scene) -> bool:
     if "remote_port" in fields:
         return fields["remote_port"] == str(down.history.client_address[1])
     mine = client_addresses(down, scene)
-    others = [
-        one
-        for one in scene.downs
-        if one is not down and one.nginx is down.nginx and _open(one, line.t, line.error + 0.02)
-    ]
+    others = [one for one in scene.others(down) if _open(one, line.t, line.error + 0.02)]
     if "remote_addr" in fields:
         others = [one for one in others if client_addresses(one, scene) & mine]
         return fields["remote_addr"] in mine and not others
@@ -239,8 +241,9 @@ def words_of(down: Down, scene: Scene, t: float | None, error: float = 0.0) -> W
     ]
     if number is not None:
         near = [one for one in near if one.number in (None, number)]
-    others = [one for one in scene.downs if one is not down and one.nginx is down.nginx]
-    others = [one for one in others if client_addresses(one, scene) & mine and _may_end(one, down, t)]
+    others = [
+        one for one in scene.others(down) if client_addresses(one, scene) & mine and _may_end(one, down, t)
+    ]
     sure = number is not None or not others
     return Words(near, sure, down.nginx.logs.errors_whole, lambda level: logged(down.servers, level))
 
