@@ -200,10 +200,12 @@ def _blocks(statements: Iterable[Statement], name: str) -> Iterator[Statement]:
 def _server(one: Statement, around: Chain, family: Family) -> Server:
     block = one.block or ()
     chain = (*around, block)
-    listens = [_listen(each) for each in block if each.name == "listen" and each.args]
+    written = [each for each in block if each.name == "listen" and each.args]
+    listens = [_listen(each) for each in written]
+    default = () if written else (Listen(address=None, port=80),)
     return Server(
         family=family,
-        listens=tuple(each for each in listens if each is not None) or (Listen(address=None, port=80),),
+        listens=tuple(each for each in listens if each is not None) or default,
         names=tuple(name for each in block if each.name == "server_name" for name in each.args),
         chain=chain,
         locations=tuple(_locations((), block, chain, family, one.where)),
