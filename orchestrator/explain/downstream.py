@@ -72,7 +72,7 @@ def ideas(down: Down, moment: Moment, told: Told, *, passed_on: bool) -> Iterato
             yield from _body(_before(traffic, answered), told, manners, down, passed_on=passed_on)
         if not passed_on and not continued:
             yield from _idle(down, answered, told, moment)
-    if any(one.who == "near" for one in traffic.bursts) and not passed_on:
+    if not passed_on:
         yield from lingering(traffic, told)
     yield from _without_answer(told, waiting)
     yield from sending(traffic, told, manners)
@@ -215,6 +215,8 @@ def lingering(traffic: Traffic, told: Told) -> Iterator[Idea]:
     """Behind a response that ends a connection, where more may come of its request: nginx reads and throws
     away, so that no RST overtakes the response, and closes then."""
     answers = [one for one in traffic.bursts if one.who == "near"]
+    if not answers:
+        return
     answered, last = answers[-1].ended, traffic.bursts[-1].ended
     places = [place for place in told.places if place.value("lingering_close").text != "off"]
     always = any(place.value("lingering_close").text == "always" for place in places)
