@@ -18,6 +18,7 @@ from orchestrator.explain.scene import Down, Scene, accesses
 from orchestrator.explain.traffic import Burst, Traffic
 
 AT_ONCE = 0.04  # seconds after a response in which what it closes is closed
+DEFERRED = 3.0  # seconds: until a SYN+ACK was sent again, which the kernel then takes as an answer
 CLOSED_444 = "its configuration says to close without an answer (444)"
 CONTINUE = 25  # bytes of "HTTP/1.1 100 Continue"
 _TIMED_OUT = "client timed out"
@@ -95,7 +96,7 @@ def _header(down: Down, traffic: Traffic, told: Told, manners: frozenset[str]) -
     first = traffic.exchanges == 0
     since: list[Since] = []
     if traffic.accepted is not None and (first or down.secure):
-        since.append(Since(t=traffic.accepted, words="since it was accepted"))
+        since.append(_accepted(down, traffic.accepted))
     if traffic.waiting is not None and not first:
         since.append(Since(t=traffic.waiting.began, words="since the first byte of the request"))
     if down.secure and traffic.bursts:
@@ -120,6 +121,14 @@ def _header(down: Down, traffic: Traffic, told: Told, manners: frozenset[str]) -
             against=against,
             because=because,
         )
+
+
+def _accepted(down: Down, at: float) -> Since:
+    """With TCP_DEFER_ACCEPT the kernel keeps a silent connection to itself for a while (tcp(7))."""
+    options = {option for one in down.servers for listen in one.listens for option in listen.options}
+    if "deferred" in options:
+        return Since(t=at, until=at + DEFERRED, words="since it was accepted, which the kernel deferred")
+    return Since(t=at, words="since it was accepted")
 
 
 def _body(

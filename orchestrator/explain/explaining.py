@@ -22,6 +22,7 @@ from orchestrator.model.rows import endpoint
 
 SAME = 0.03  # seconds in which one round of events ends both connections of a request
 WAITED = 0.05  # seconds from which on a response is one that was waited for
+LOCK_LOOKS = 0.5  # seconds between looks at a lock of the cache (ngx_http_file_cache_lock)
 UNSURE = 0.1  # seconds: a moment that is less well known is looked for in the logs
 LATE_SIGN = "its socket was gone already when something came for it; when it went was not seen"
 
@@ -132,7 +133,7 @@ def of_down(down: Down, scene: Scene) -> list[Decision]:
     """What its responses waited for, its end, and what was behind that."""
     until = down.traffic.near_end.t if down.traffic.near_end else down.history.ended
     told = Told(down, scene, until + 0.001)
-    found = list(_responses(down, scene, told))
+    found = [*_held(down, scene, told), *_responses(down, scene, told)]
     first = far_first(down)
     if first:
         return [*found, _far_decision(down, scene)]
@@ -327,6 +328,27 @@ def _responses(down: Down, scene: Scene, told: Told) -> Iterator[Decision]:
                     f"the response at {answer.began:.3f} s, {waited:.3f} s behind request {(number + 1) // 2}"
                 )
                 yield msgspec.structs.replace(made, what=what)
+
+
+def _held(down: Down, scene: Scene, told: Told) -> Iterator[Decision]:
+    """Requests that went on to an upstream late, since another one was filling the cache."""
+    bursts = down.traffic.bursts
+    for place, asked in enumerate(bursts):
+        until = bursts[place + 1].began if place + 1 < len(bursts) else down.history.ended
+        for up in scene.ups if asked.who == "far" else ():
+            opened = up.traffic.opened
+            if opened is None or not asked.ended + WAITED < opened < until or not scene.beside(down, up):
+                continue
+            since = (Since(t=asked.ended, words="since the request"),)
+            ideas = [
+                timer(value, scope, since, ANY, late=LOCK_LOOKS)
+                for value, scope in downstream.values(told.places, "proxy_cache_lock_timeout")
+                if any(one.value("proxy_cache_lock").text == "on" for one in told.places)
+            ]
+            causes = judged(Moment(opened, 0.001, "FIN"), ideas, _no_words())
+            if any(not one.against for one in causes):
+                how = f"it went on to {_place(up)} {opened - asked.ended:.3f} s behind it"
+                yield decision("a request", Moment(opened, 0.001, "FIN"), how, causes)
 
 
 def _response(down: Down, scene: Scene, told: Told, pair: tuple[Burst, Burst]) -> Decision | None:

@@ -74,6 +74,10 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
             one for one in self.downs if one is not down and one.nginx is down.nginx and one.history.crossings
         ]
 
+    def beside(self, down: Down, up: Up) -> bool:
+        """Whether a request that came in on the one may go on by the other."""
+        return _beside(down, up)
+
     def ups_of(self, down: Down) -> list[Up]:
         """Those that something which came in on it has gone on by."""
         pieces = [one.t for burst in down.traffic.bursts if burst.who == "far" for one in burst.pieces]

@@ -13,6 +13,7 @@ import msgspec
 
 from orchestrator.model.recording import Recording
 
+NGINX = "nginxes"
 HIGHEST = 32768  # ports from here on are the kernel's choice, of clients (ip_local_port_range)
 _WORDS = ("keepalive", "timeout", "north", "proxy2", "body", "q7", "zeta", "send", "nginx1", "peer", "reader")
 
@@ -47,9 +48,10 @@ class _Whole:
         self._name = _either(names)
 
     def of(self, value: Any, key: str = "") -> Any:
-        """A value of the recording; `key`: what it is called there."""
+        """A value of the recording; `key`: what it is called there; of what is nginx's, with that before."""
         if isinstance(value, dict):
-            return {name: self.of(one, name) for name, one in value.items()}
+            inside = NGINX if key.startswith(NGINX) else ""
+            return {name: self.of(one, inside + name) for name, one in value.items()}
         if isinstance(value, list | tuple):
             if len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int:
                 return [self.of(value[0]), self._ports.get(value[1], value[1])]
@@ -61,12 +63,13 @@ class _Whole:
         return value
 
     def _text(self, text: str, key: str) -> str:
+        name = key.removeprefix(NGINX)
         if text in self._names:
-            return self._names[text] if key in ("host", "name", "names") else text
+            return self._names[text] if name in ("host", "name", "names") else text
         text = self._address.sub(lambda found: self._addresses[found[0]], text)
         port = rf"(?<=[:\w.\]])(?::)({self._port.pattern})\b|(?<=listen )({self._port.pattern})\b"
         text = re.sub(port, self._put_port, text)
-        if key == "text" and ("{" in text or "client: " in text or ";" in text):
+        if key.startswith(NGINX):
             # nginx's own words are `client`, `upstream`, `server`, too: only where a name is meant
             place = rf"(?<=//)({self._name.pattern})(?=[:/])|(?<=server )({self._name.pattern})(?=:)"
             return re.sub(place, lambda found: self._names[found[0]], text)

@@ -94,8 +94,19 @@ def of_run(folder: Path, other: Mapping[str, Recording] = MappingProxyType({})) 
     return found
 
 
+# Scenarios of labs/nginx-timeouts that are about something else than what ends their connection: what happens
+# behind the end, or which upstream is tried next. so_keepalive is a parameter of `listen`.
+ENDED_BY = {
+    **dict.fromkeys(("lingering-always-read", "lingering-on-nothing-more"), "keepalive_timeout"),
+    **dict.fromkeys(("lingering-on", "lingering-off"), "keepalive_timeout"),
+    **dict.fromkeys(("proxy-next-upstream-tries", "proxy-next-upstream-answers"), "proxy_connect_timeout"),
+    "proxy-next-upstream-timeout": "proxy_connect_timeout",
+    **dict.fromkeys(("so-keepalive-cut", "so-keepalive-power-off"), "so_keepalive"),
+}
+
+
 def _about(one: ScenarioRecord) -> tuple[str, ...]:
-    directive = one.about.directive
+    directive = ENDED_BY.get(one.name) or one.about.directive
     return (directive,) if isinstance(directive, str) and directive else tuple(directive or ())
 
 
@@ -124,7 +135,12 @@ def concerned(one: ScenarioRecord, joined: Timeline) -> list[History]:
     names = dict.fromkeys("".join(groups) for text in ends for groups in _CONNECTION.findall(text))
     stirred = run_timeline.stirred(joined).histories
     found = [history for name in names for history in run_timeline.chosen(name, stirred)[-1:]]
-    return found or list(stirred)
+    return found or [one for one in stirred if not _of_one_host(one)]
+
+
+def _of_one_host(one: History) -> bool:
+    """As those by which a scenario sees that its nginx is ready."""
+    return one.client is not None and one.server is not None and one.client.host == one.server.host
 
 
 # The table.
