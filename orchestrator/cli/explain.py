@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from orchestrator.model.explanations import Explanation
     from orchestrator.model.recording import Recording
 
+MOST = 200  # connections in a list, the latest
+
 
 @click.command("explain")
 @click.argument("what", metavar="[[SCENARIO] CONNECTION]", nargs=-1)
@@ -43,7 +45,7 @@ def command(
 
     \b
     lab explain "alice -> web:80"              # of a running lab; also alice:41812
-    lab explain                                # each connection of an nginx in a line
+    lab explain                                # each connection of an nginx in a line, the latest 200
     lab explain --run RUN SCENARIO alice.call  # of a run that was kept
 
     A directive is named only where the moment at which it was due fits; where several fit, all of them, and
@@ -77,8 +79,9 @@ def explained(joined: Timeline, wanted: str | None) -> Sequence[Explanation]:
     seen = scene(joined)
     if wanted is None:
         mine = [one.history for one in seen.theirs]
-        stirred = run_timeline.stirred(joined).histories
-        return [explain(seen, one) for one in stirred if any(one is each for each in mine)]
+        ids = {one.id for one in mine}
+        stirred = [one for one in run_timeline.stirred(joined).histories if one.id in ids]
+        return [explain(seen, one) for one in stirred[-MOST:]]
     found = run_timeline.chosen(wanted, joined.histories)
     if not found:
         raise UsageError(f"no connection {wanted} is known", _others(joined.histories))

@@ -176,8 +176,8 @@ def decision(
     what: str, moment: Moment, how: str, causes: Sequence[Cause], *, why: str = "", doubt: str = ""
 ) -> Decision:
     """With the smallest set that fits. `doubt`: why nothing may follow from what was seen."""
-    fitting = [one for one in causes if not one.against]
-    excluded = [one for one in causes if one.against]
+    fitting = list(_once(one for one in causes if not one.against))
+    excluded = list(_once(one for one in causes if one.against))
     fitting.sort(key=lambda one: (not one.proven, one.kind == "other", _distance(one, moment.t)))
     excluded.sort(key=lambda one: (one.kind == "other", _distance(one, moment.t)))
     names = {one.name for one in fitting}
@@ -197,6 +197,24 @@ def decision(
         decides=tuple(_decides(fitting)) if len(names) > 1 or certainty == "unknown" else (),
         why=doubt or (why or "no time limit that is in force was due then" if not names else ""),
     )
+
+
+def _once(causes: Iterable[Cause]) -> Iterable[Cause]:
+    """The same of two connections that were ended together is one; so is one word for it by two signs."""
+    met: dict[tuple[str, str, str], Cause] = {}
+    for one in causes:
+        key = one.name, one.where, one.value
+        before = met.get(key)
+        more = one.because if before is None else (*before.because, *one.because)
+        against = one.against if before is None else (*before.against, *one.against)
+        proven = one.proven or (before is not None and before.proven)
+        met[key] = msgspec.structs.replace(
+            before or one,
+            because=tuple(dict.fromkeys(more)),
+            against=tuple(dict.fromkeys(against)),
+            proven=proven,
+        )
+    return met.values()
 
 
 def _distance(one: Cause, t: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.model.explanations import Cause, Decision, Explanation
 from orchestrator.report.arrows import plain
+from orchestrator.report.harmless import harmless
 from orchestrator.report.layout import Cell, Table, paint, wrapped
 from orchestrator.report.run_timeline import BARE, Paper
 
@@ -33,9 +34,10 @@ def _decision(one: Decision, paper: Paper) -> Iterator[str]:
     at = "" if one.at is None else f" at {one.at:.3f} s"
     what = one.what if one.what.startswith("the response") else f"{one.what}{at}"
     yield wrapped(f"{what}: {one.how}", style, "  ")
-    yield "  " + paint(verdict(one), COLORS[one.certainty], style)
+    if one.certainty != "named":
+        yield "  " + paint(harmless(verdict(one)), COLORS[one.certainty], style)
     for cause in one.causes:
-        yield from _cause(cause, paper)
+        yield from _cause(cause, paper, "  " if one.certainty == "named" else "    ")
     if one.excluded:
         yield "  not"
         for cause in one.excluded:
@@ -60,16 +62,15 @@ def _name(one: Cause) -> str:
     return f"{one.name} {one.value}".strip() + where
 
 
-def _cause(one: Cause, paper: Paper) -> Iterator[str]:
-    scope = f", {one.scope}" if one.scope and one.scope != "server" else ""
-    if one.where:
-        yield wrapped(f"    {one.name} {one.value}  {one.where}{scope}", paper.style, "      ")
-    else:
-        yield wrapped(f"    {one.name}{scope}", paper.style, "      ")
+def _cause(one: Cause, paper: Paper, indent: str) -> Iterator[str]:
+    style = paper.style
+    name = paint(harmless(f"{one.name} {one.value}".strip()), "green", style)
+    place = ", ".join(words for words in (one.where, one.scope) if words and words != "server")
+    yield f"{indent}{name}" + (f"  {harmless(place)}" if place else "")
     if one.since is not None:
-        yield wrapped(f"      it counts {one.counts}, {one.since:.3f} s", paper.style, "        ")
+        yield wrapped(f"{indent}  it counts {one.counts}, {one.since:.3f} s", style, f"{indent}    ")
     for words in one.because:
-        yield wrapped(f"      {words}", paper.style, "        ")
+        yield wrapped(f"{indent}  {words}", style, f"{indent}    ")
 
 
 def brief(found: Sequence[Explanation], paper: Paper = BARE) -> Iterator[str]:
