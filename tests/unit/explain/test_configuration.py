@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from orchestrator.errors import ObservationError
+from orchestrator.errors import ObservationError, UsageError
 from orchestrator.explain import configuration, parsing
 from orchestrator.explain.configuration import Configuration, chosen
 from orchestrator.explain.times import said, seconds
@@ -179,6 +180,13 @@ def test_without_its_first_file_there_is_none() -> None:
     seen = nginx("", argv=("nginx", "-c", "/other.conf"))
     with pytest.raises(ObservationError, match=r"/other\.conf"):
         parsing.parse(msgspec.structs.replace(seen, main="/other.conf"))
+
+
+def test_without_crossplane_its_absence_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "crossplane", None)
+    with pytest.raises(UsageError, match="crossplane, which is not installed") as raised:
+        read("server { listen 80; }")
+    assert "lab-orchestrator[nginx]" in raised.value.hint
 
 
 def test_what_was_given_on_the_command_line() -> None:

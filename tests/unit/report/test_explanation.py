@@ -41,7 +41,7 @@ def made(*decisions: Decision, **more: str) -> Explanation:
         "client": "10.0.0.2:41812",
         "server": "10.0.0.80:80",
     }
-    return Explanation(**{**about, **more}, decisions=decisions, notes=("a note",))  # type: ignore[arg-type]
+    return Explanation(**{**about, **more}, decisions=decisions, notes=("a note",))
 
 
 def test_what_is_named() -> None:
