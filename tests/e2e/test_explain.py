@@ -68,9 +68,18 @@ def outcomes(ran: Ran) -> list[Outcome]:
 
 
 def test_what_ended_it_is_named_and_nothing_else(ran: Ran) -> None:
-    """On impostors no time limit."""
-    wrong = [one for one in outcomes(ran) if one.result != "exact"]
+    """On impostors no time limit. Without rights there are no tracepoints, and then only the log can say that
+    a socket was gone without a word."""
+    wrong = [one for one in outcomes(ran) if one.result != "exact" and not excused(one, ran)]
     assert not wrong, f"{wrong} of {summary(outcomes(ran))}"
+
+
+def excused(one: Outcome, ran: Ran) -> bool:
+    """Nothing that says it was there to be seen, and it says that."""
+    watches = ran.recordings[one.scenario].watches
+    traced = any(watch.source == "tracepoint" and watch.began < watch.ended for watch in watches)
+    silent = one.scenario in ("send", "kernel-gave-up") and ran.variant.level == "error"
+    return one.result == "unknown" and silent and not traced
 
 
 def test_by_less_evidence_no_more_is_said(ran: Ran) -> None:

@@ -317,7 +317,7 @@ CASES = (
       - <alice>: http GET /
       - cut: <alice> <web>
       - <alice>: close call
-      - wait: 700ms
+      - wait: 250ms
       - heal: all
       - wait: 900ms
     """, "the client closed it", directive=False),
@@ -415,12 +415,12 @@ def variants(seed: int = 1) -> dict[str, Variant]:
             names=dict(zip(NAMES, names, strict=False)),
             ports=dict(zip(PORTS, ports, strict=True)),
         ),
-        "equal": Variant("equal", limits=dict.fromkeys(LIMITS, 1.5)),
+        "equal": Variant("equal", limits=dict.fromkeys(LIMITS, 2.0)),
         "error": Variant("error", level="error"),
         "hardest": Variant(
             "hardest",
             level="error",
-            limits=dict.fromkeys(LIMITS, 1.5),
+            limits=dict.fromkeys(LIMITS, 2.0),
             names=dict(zip(NAMES, reversed(names), strict=False)),
             ports=dict(zip(PORTS, reversed(ports), strict=True)),
         ),
