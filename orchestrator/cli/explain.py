@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.model.explanations import Explanation
     from orchestrator.model.recording import Recording
 
+LAST = "last"
 MOST = 200  # connections in a list, the latest
 
 
@@ -26,9 +27,8 @@ MOST = 200  # connections in a list, the latest
 @file_option
 @click.option("--lab", "name", metavar="NAME", shell_complete=complete_labs, help="The lab, by name")
 @click.option(
-    "--run", "run", metavar="RUN", is_flag=False, flag_value="", default=None,
-    help="A run that was kept: its folder, or its name; the newest with --run=",
-)  # fmt: skip
+    "--run", "run", metavar="RUN", help="A run that was kept: its folder or name; `last`: the lab's newest"
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout")
 @ascii_option
 def command(
@@ -119,7 +119,7 @@ def _lab(name: str | None, path: str | None, run: str) -> str | None:
     """The lab whose runs are meant; None: of any."""
     import os
 
-    if name is not None or (path is None and (run or not os.path.exists(DEFAULT_FILE))):
+    if name is not None or (path is None and (run != LAST or not os.path.exists(DEFAULT_FILE))):
         return name
     return name_in(path or DEFAULT_FILE)
 
@@ -129,7 +129,7 @@ def _kept(run: str, lab: str | None, what: tuple[str, ...]) -> tuple[Recording, 
     from orchestrator import kept
     from orchestrator.model.recording import Recording
 
-    folder = kept.find(run or None, lab)
+    folder = kept.find(None if run == LAST else run, lab)
     record = kept.read(folder)
     files = {one.label: one.recording for one in record.scenarios}
     scenario, wanted = _named(files, what)
