@@ -65,9 +65,19 @@ def _reading(up: Up, ways: list[Way]) -> Iterator[Idea]:
     if heard is not None and (sent is None or heard > sent):
         renewed = _renewed([piece for one in traffic.bursts for piece in one.pieces if one.who == "far"])
         since.append(Since(t=renewed, until=heard, words="since the last bytes of the response"))
-    sign = Sign(level="error", words=_TIMED_OUT, actions=_HEARD)
+    sign = Sign(level="info" if _tunnels(ways) else "error", words=_TIMED_OUT, actions=_HEARD)
     for value, scope in values(ways, "read_timeout"):
         yield timer(value, scope, tuple(since), FIN | RST, sign)
+
+
+def _tunnels(ways: Iterable[Way]) -> bool:
+    """Whether `Upgrade` is passed on: what ends a tunnel is logged at info, not at error."""
+    return any(
+        one.name.endswith("_set_header") and one.args[:1] and one.args[0].lower() == "upgrade"
+        for _, location, _ in ways
+        for block in location.chain
+        for one in block
+    )
 
 
 def _renewed(pieces: list[Piece]) -> float:
