@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import errors, wire
-from orchestrator.daemon import captures, clock, counters, folders, nat, observe, power, traces
+from orchestrator.daemon import captures, clock, counters, folders, lookups, nat, observe, power, traces
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.history import History
@@ -32,7 +32,7 @@ _UP_SECONDS = 30.0  # for the connections of one host
 _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
 _STREAMS = {"exec", "get", "put", "logs"}
-_IMPAIRING = ("cut", "heal", "link", "impair", "impairments")
+_IMPAIRING = ("cut", "heal", "link", "answer", "impair", "impairments")
 _RESERVED = {"id", "op", "host", "scoped", "scope"}
 
 
@@ -90,7 +90,7 @@ class Server:
             "pause": self._pause,
             "resume": self._resume,
             "power_off": self._power_off,
-            **dict.fromkeys(("listen", "connect", "start", "stop", "signal", "mkdir"), self._ask),
+            **dict.fromkeys(("listen", "dns", "connect", "start", "stop", "signal", "mkdir"), self._ask),
             **dict.fromkeys(sorted(_STREAMS), self._stream),
             **dict.fromkeys(_IMPAIRING, self._impair),
         }
@@ -215,9 +215,7 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
-        if (names := wire.unpacked(request.message.get("names"))) is not None:
-            text = hosts_file(names)
-            await _all(_write(host, "/etc/hosts", text) for host in hosts)
+        await _all(lookups.write(host, wire.unpacked(request.message.get("names"))) for host in hosts)
         return {}
 
     async def _list_hosts(self, _: ClientRequest) -> wire.Message:
@@ -261,7 +259,13 @@ class Server:
         """Cuts and links: imported when the first is asked for."""
         if self._impairing is None:
             if request.message["op"] == "impairments":  # there were none yet
-                nothing: wire.Message = {"impairments": [], "links": [], "declared": None, "events": []}
+                nothing: wire.Message = {
+                    "impairments": [],
+                    "links": [],
+                    "names": [],
+                    "declared": None,
+                    "events": [],
+                }
                 return {**nothing, "now": time.monotonic()}
             from orchestrator.daemon.impairing import Impairing
 
@@ -424,23 +428,3 @@ async def _describe(host: Host) -> wire.Message:
         state["problem"] = error.message
     how = {"alive": host.link.alive, "paused": host.pause is not None, "off": host.off}
     return {**state, **about, **how}
-
-
-async def _write(host: Host, path: str, text: bytes) -> None:
-    """A file of the host, as `put` does it."""
-    host.refuse_paused()
-    exchange = host.link.ask("put", path=path, mode=0o644)
-    try:
-        await asyncio.wait_for(exchange.feed({"eof": True}, text), ANSWER_SECONDS)
-        await asyncio.wait_for(exchange.answer(), ANSWER_SECONDS)
-    except TimeoutError:
-        raise errors.AgentError(f"the agent of {host.name} does not answer") from None
-    finally:
-        exchange.cancel()
-
-
-def hosts_file(names: Sequence[Sequence[Any]]) -> bytes:
-    """/etc/hosts (hosts(5)) of every host of the lab: `names` is Plan.names."""
-    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    lines += [f"{address} {name}" for name, addresses in names for address in addresses]
-    return "\n".join([*lines, ""]).encode()
