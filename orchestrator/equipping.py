@@ -18,19 +18,6 @@ from orchestrator.wire import CHUNK, Channel
 
 CONNECT_SECONDS = 10.0  # how long a connect of `up` may take before it is reported as failed
 SERVER_SECONDS = 20.0  # how long a program may take until it listens where somebody connects to
-STRUCTURE = (
-    *("remove-host", "remove-network", "make-network", "span-network", "make-host"),  # what an engine does
-)
-ORDER = (
-    *STRUCTURE,
-    "configure",
-    "files",
-    "listen",
-    "dns",
-    "run",
-    "impair",
-    "connect",
-)  # in which changes are carried out
 
 
 class Steps:

@@ -215,8 +215,7 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
-        names = wire.unpacked(request.message.get("names"))
-        await _all(lookups.write(host, names) for host in hosts)
+        await _all(lookups.write(host, wire.unpacked(request.message.get("names"))) for host in hosts)
         return {}
 
     async def _list_hosts(self, _: ClientRequest) -> wire.Message:

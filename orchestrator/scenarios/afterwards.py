@@ -184,10 +184,8 @@ def _elapsed(test: Number, began: Moment, came: Moment, recorded: Recorded) -> V
     With a tolerance, a stall of the middle excuses only what came too late: what is waited for is made late
     by a stall at the beginning or at the end of the waiting, and nothing comes too early because of one.
     """
-    elapsed = came.at - began.at
-    error = (
-        began.error + came.error + Apart(recorded.timeline.recording.clocks).between(began.host, came.host)
-    )
+    between = Apart(recorded.timeline.recording.clocks).between(began.host, came.host)
+    elapsed, error = came.at - began.at, began.error + came.error + between
     first, last = recorded.began + began.at, recorded.began + came.at
     stall = recorded.stalled(first, last) if elapsed > 0 else 0.0
     if test.operator == "==" and test.tolerance:

@@ -119,9 +119,7 @@ class Packets:
             (*watches, *self._missing(watches, (known - self._origin) / 1e9)),
             tuple(loss for one in each for loss in one.losses),
             tuple(note for one in each for note in one.clock),
-            each[0].readings
-            if len(each) == 1
-            else (),  # stamps in lines would need to say whose clock they are of
+            each[0].readings if self._clocks is None else (),  # a real-time clock of each of several
         )
 
     def _taken(self, machine: str, source: _Source) -> Taken:

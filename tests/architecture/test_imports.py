@@ -19,8 +19,9 @@ PURE_AND_CLIENT = (
         "equipping",
         "capturing",
         "histories",
-        "roster",
+        "lacking",
         "leased",
+        "roster",
         "runs",
         "kept",
         "jobs/",
@@ -112,7 +113,7 @@ def test_the_fake_engine_needs_no_unix() -> None:
 import sys, socket
 for module in {sorted(UNIX)!r}: sys.modules[module] = None
 del socket.AF_UNIX
-from orchestrator import equipping, observe
+from orchestrator import equipping, lacking, observe
 from orchestrator.read import read_text
 text = b"name: x\\nnetworks: {{n: {{}}}}\\nhosts: {{a: {{role: server, networks: [n], listen: [80]}},"
 text += b" b: {{role: client, networks: [n], connect: [a:80]}}}}"
@@ -121,7 +122,7 @@ from orchestrator.model.plan import LabKey
 from orchestrator.plan import changes, make_plan
 plan = make_plan(read_text(text, "lab.yaml", "."), LabKey(owner="me", name="x"), "fake")
 todo = changes(None, plan)
-channel = registry.engine("fake").apply(plan, [c for c in todo if c.action in equipping.STRUCTURE], print)
+channel = registry.engine("fake").apply(plan, [c for c in todo if c.action in lacking.STRUCTURE], print)
 assert not equipping.Steps(channel, plan, todo, print).carry_out()
 print([c.status for c in observe.observe(channel, plan).joined.connections])
 """
