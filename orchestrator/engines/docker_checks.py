@@ -46,11 +46,13 @@ def look(
     reach each other, for those whose file says so.
     """
     names = [*dict.fromkeys((images.HOST, images.DAEMON, *wanted))]
-    with ThreadPoolExecutor(len(machines) or 1) as pool:
-        looks = list(pool.map(lambda machine: _Look(machine, names, port).whole(), machines))
-    there = [one for one in looks if one.reached]
-    known = _addresses(there, addresses)
-    tried = try_paths([one.machine for one in there], known, port)
+    looks = [_Look(machine, names, port) for machine in machines]
+    with ThreadPoolExecutor(len(machines) + 1) as pool:
+        there = [one for one, reached in zip(looks, pool.map(_Look.reach, looks), strict=True) if reached]
+        known = _addresses(there, addresses)
+        trying = pool.submit(try_paths, [one.machine for one in there], known, port)
+        list(pool.map(_Look.at_all, there))
+        tried = trying.result()
     reports = [one.report(known.get(one.machine.name)) for one in looks]
     holders = [one.holder for one in looks]
     reports = [_with_paths(one, tried, known, held) for one, held in zip(reports, holders, strict=True)]
@@ -88,7 +90,6 @@ class _Look:
 
     def __init__(self, machine: Machine, wanted: Sequence[str], port: int) -> None:
         self.machine, self._wanted, self._port = machine, wanted, port
-        self.reached = False
         self.address: str | None = None
         self.identity = ""  # the Engine's own id
         self._read: Readings | None = None
@@ -104,16 +105,19 @@ class _Look:
         stands = self._read is not None and self._port in self._read.vxlan
         return "fabric" if stands or self._daemons else "program"
 
-    def whole(self) -> _Look:
-        """All of it; what cannot be asked is said."""
+    def reach(self) -> bool:
+        """Whether it can be reached."""
         about = "this computer" if self.machine.is_local else "reachable over SSH"
         try:
             self.address = self.machine.facts().address
-            self.reached = True
             self._add(about, "ok", self.address or "")
         except LabError as error:
             self._failed(about, error)
-            return self
+            return False
+        return True
+
+    def at_all(self) -> None:
+        """All that it can say by itself; what cannot be asked is said."""
         root = "/var/lib/docker"
         try:
             root = self._look_at_engine()
@@ -123,7 +127,6 @@ class _Look:
             self._look_at_system(root)
         except (MachineError, ValueError) as error:
             self._add("memory, disk, clock", "unknown", str(error).splitlines()[0])
-        return self
 
     def report(self, address: str | None) -> MachineReport:
         """What is known by now."""

@@ -22,7 +22,10 @@ from orchestrator.machines.base import Ended
 BEAT, SILENCE = 2.0, 6.0  # a dead line is noticed after at most 8 s
 _TURN = 0.25
 _OPEN_SECONDS = 15.0
-_SESSIONS = 8  # at once: a stock sshd allows 10 (sshd_config(5), MaxSessions)
+_CLOSED_SECONDS = 2.0  # for the other side to close a session, too
+# At once. A stock sshd allows 10 (sshd_config(5), MaxSessions), and one that was closed counts until its next
+# turn: it may find all of ours closed, and as many new ones asked for.
+_SESSIONS = 5
 
 
 class Line:
@@ -69,6 +72,7 @@ class Line:
                 ) from error
             finally:
                 channel.close()
+                inside.wait_until_closed(channel, _CLOSED_SECONDS)
 
     def close(self) -> None:
         """Leave it."""

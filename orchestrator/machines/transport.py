@@ -61,6 +61,16 @@ def _opened(transport: Any, number: int, event: threading.Event, path: str, seco
     raise error
 
 
+def wait_until_closed(channel: Any, seconds: float) -> None:
+    """Until the other side has closed a channel that we have closed, and forgotten it."""
+    transport = channel.get_transport()
+    deadline = time.monotonic() + seconds
+    while transport._channels.get(channel.get_id()) is channel and transport.active:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.002)  # paramiko says nothing when it forgets one
+
+
 def ask_whether_alive(transport: Any) -> threading.Event:
     """Send a heartbeat; what is given is set as soon as its answer is there. One at a time."""
     from paramiko import Message

@@ -31,7 +31,8 @@ TWO = "networks: {n: {}}\nhosts: {a: {role: server, networks: [n], listen: [80]}
 TWO += "b: {role: client, networks: [n], connect: [a:80]}}"
 DEAD_SECONDS = 10.0  # within which a dead line is noticed
 _SSHD = "/usr/sbin/sshd -o HostKey=/var/lib/docker/ssh/host_key"
-_USUAL = f"{_SSHD} -o PasswordAuthentication=no"
+_LISTENS = "; while [ ! -s /run/sshd.pid ]; do sleep 0.02; done"  # written when it does, sshd(8)
+_USUAL = f"{_SSHD} -o PasswordAuthentication=no{_LISTENS}"
 _STOP_SSHD = "kill $(cat /run/sshd.pid); while [ -e /run/sshd.pid ]; do sleep 0.02; done; "
 _END_SESSIONS = "pkill -x sshd || true"
 _CUT = "iptables -{0} INPUT -p tcp --dport 22 -j DROP; iptables -{0} OUTPUT -p tcp --sport 22 -j DROP"
@@ -250,7 +251,7 @@ class TestTrust:
         assert "ssh-copy-id" in refused.value.hint
 
     def test_a_password(self, machines: Machines, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        allow = "echo root:geheim | chpasswd; " + _STOP_SSHD + _SSHD + " -o PermitRootLogin=yes"
+        allow = "echo root:geheim | chpasswd; " + _STOP_SSHD + _SSHD + " -o PermitRootLogin=yes" + _LISTENS
         lines = [line for line in config.read_text().splitlines() if "IdentityFile" not in line]
         config.write_text("\n".join(lines))
         monkeypatch.setenv("LAB_SSH_PASSWORD", "geheim")
@@ -377,7 +378,7 @@ class TestLine:
         assert refused.value.hint
 
     def test_a_machine_without_forwarding_is_told_what_to_set(self, machines: Machines, config: Path) -> None:
-        shut = _STOP_SSHD + _SSHD + " -o AllowStreamLocalForwarding=no"
+        shut = _STOP_SSHD + _SSHD + " -o AllowStreamLocalForwarding=no" + _LISTENS
         with undone(machines, shut, _STOP_SSHD + _USUAL):
             found = open_machine("m1", "ssh://lab-m1")
             with pytest.raises(errors.EngineUnavailable) as refused:

@@ -90,9 +90,10 @@ class Running:
 
 
 def _echo(channel: Any) -> None:
-    while piece := channel.recv(1 << 16):
-        channel.sendall(piece)
-    channel.shutdown_write()
+    with contextlib.suppress(OSError, EOFError):  # the client has gone
+        while piece := channel.recv(1 << 16):
+            channel.sendall(piece)
+        channel.shutdown_write()
 
 
 class _Mutable:
