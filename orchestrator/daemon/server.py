@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import errors, wire
 from orchestrator.daemon import captures, clock, counters, folders, nat, observe, power, traces
+from orchestrator.daemon import names as hosts_names
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.history import History
@@ -73,6 +74,7 @@ class Server:
             "make": self._make,
             "adopt": self._adopt,
             "remove": self._remove,
+            "stitch": self._stitch,
             "configure": self._configure,
             "hosts": self._list_hosts,
             "snapshot": self._snapshot,
@@ -154,6 +156,12 @@ class Server:
         hosts, bridges = request.message.get("hosts") or [], request.message.get("bridges") or []
         return await self._install(request, lambda: self._maker.adopt(hosts, bridges))
 
+    async def _stitch(self, request: ClientRequest) -> wire.Message:
+        networks = request.message.get("networks") or []
+        async with self._making:
+            await shielded(in_thread(lambda: self._maker.stitch(networks)))
+        return {}
+
     async def _install(self, request: ClientRequest, work: Callable[[], Iterator[Made]]) -> wire.Message:
         """Take in what the maker yields, also when the client goes meanwhile."""
         ready: asyncio.Queue[str | None] = asyncio.Queue()
@@ -216,8 +224,8 @@ class Server:
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
         if (names := request.message.get("names")) is not None:
-            text = hosts_file(names)
-            await _all(_write(host, "/etc/hosts", text) for host in hosts)
+            text = hosts_names.hosts_file(names)
+            await _all(hosts_names.write(host, "/etc/hosts", text) for host in hosts)
         return {}
 
     async def _list_hosts(self, _: ClientRequest) -> wire.Message:
@@ -424,23 +432,3 @@ async def _describe(host: Host) -> wire.Message:
         state["problem"] = error.message
     how = {"alive": host.link.alive, "paused": host.pause is not None, "off": host.off}
     return {**state, **about, **how}
-
-
-async def _write(host: Host, path: str, text: bytes) -> None:
-    """A file of the host, as `put` does it."""
-    host.refuse_paused()
-    exchange = host.link.ask("put", path=path, mode=0o644)
-    try:
-        await asyncio.wait_for(exchange.feed({"eof": True}, text), ANSWER_SECONDS)
-        await asyncio.wait_for(exchange.answer(), ANSWER_SECONDS)
-    except TimeoutError:
-        raise errors.AgentError(f"the agent of {host.name} does not answer") from None
-    finally:
-        exchange.cancel()
-
-
-def hosts_file(names: Sequence[Sequence[Any]]) -> bytes:
-    """/etc/hosts (hosts(5)) of every host of the lab: `names` is Plan.names."""
-    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    lines += [f"{address} {name}" for name, addresses in names for address in addresses]
-    return "\n".join([*lines, ""]).encode()

@@ -25,9 +25,9 @@ from orchestrator.machines.base import Machine
 from orchestrator.machines.paths import Tried, Way, try_paths
 from orchestrator.machines.readings import Readings
 from orchestrator.model.machine_checks import Finding, MachineReport, State
-from orchestrator.model.machines import Capacity, Fleet
+from orchestrator.model.machines import VXLAN_PORT, Capacity, Fleet
 
-PORT = 4790  # UDP, of the fabric
+PORT = VXLAN_PORT
 _API = (1, 40)  # of Docker Engine 19.03: what is asked of an Engine is there since then
 _MEMORY, _DISK = 256 << 20, 1 << 30  # bytes below which a machine is said to be short
 _CLOCK = 1.0  # seconds

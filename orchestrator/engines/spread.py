@@ -28,8 +28,8 @@ _WORST: tuple[State, ...] = ("incomplete", "silent", "starting", "changing", "re
 # Which machines have something of a lab, or may have, and whether its removal has begun: to be kept.
 Noted = Callable[[LabKey, Sequence[str], bool], None]
 # Joins networks of a lab across machines: called when each machine's part of them is there, before any host
-# is. Returns what undoes it with the lab.
-Stitch = Callable[[Sequence[PlannedNetwork], Mapping[str, Channel]], None]
+# is. What it makes goes with the daemons.
+Stitch = Callable[[Plan, Sequence[PlannedNetwork], Mapping[str, Channel]], None]
 
 
 class SpreadEngine:
@@ -169,7 +169,7 @@ class SpreadEngine:
             channels = self._carry_out(cut, cut.only(NETWORKS), progress)
             with all_closed_if_it_fails(channels):
                 with self._all_of(plan.key, spanning, cut, channels) as whole:
-                    self._stitch(spanning, whole)
+                    self._stitch(plan, spanning, whole)
                 later = self._carry_out(cut, cut.only(HOSTS), progress)
             for machine, channel in later.items():  # the first is the lease of what is not complete yet
                 if channel is not channels.setdefault(machine, channel):
