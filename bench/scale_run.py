@@ -1,36 +1,40 @@
 """What a lab of 10,000 hosts on 100 machines costs the orchestrator itself: the machines are the fake
 engine's, in this process, and what they take is told apart from what is ours.
 
-    python -m bench.scale_run [HOSTS] [MACHINES]
+    python -m bench.scale_run [HOSTS] [MACHINES]      (writes docs/benchmarks.md)
 
-The fake daemons' part of `up` is the processor time of their answers, which on real machines is spent there,
-side by side. Memory is this process's, with all fake hosts in it.
+The fake daemons' part is the processor time of their answers, which on real machines is spent there, side by
+side; the rest of this process's is ours. Memory is this process's, with all fake hosts in it.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.side_by_side import machine, write_section
 from orchestrator import bringup
-from orchestrator.engines import registry, spread_channel
+from orchestrator.engines import spread_channel
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.engines.fake_session import Session
 from orchestrator.engines.spread import SpreadEngine
+from orchestrator.fanout import Request, ask_all
 from orchestrator.lab import Lab
 from orchestrator.model.plan import LabKey, Plan
 from orchestrator.owner import owner
 from orchestrator.plan import changes, make_plan
 from orchestrator.read import read_text
 
-MIB = 1 << 20
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Machines(SpreadEngine):
@@ -43,28 +47,24 @@ class Machines(SpreadEngine):
 
 
 class Daemons:
-    """How long the fake daemons have been at work, in all threads together."""
+    """The processor time that the fake daemons have taken, in all threads together."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self._lock = threading.Lock()
+        for name in ("sendall", "recv"):
+            setattr(Session, name, self._measured(getattr(Session, name)))
 
-    @contextmanager
-    def measured(self) -> Iterator[None]:
-        """Whatever they do in the block."""
-        before = Session.sendall
-
-        def sendall(session: Session, data: bytes, /) -> None:
+    def _measured(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def measured(*arguments: Any) -> Any:
             began = time.thread_time()
-            before(session, data)
-            with self._lock:
-                self.seconds += time.thread_time() - began
+            try:
+                return work(*arguments)
+            finally:
+                with self._lock:
+                    self.seconds += time.thread_time() - began
 
-        Session.sendall = sendall  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            Session.sendall = before  # type: ignore[method-assign]
+        return measured
 
 
 def text(hosts: int, machines: int) -> str:
@@ -89,92 +89,128 @@ def placed(plan: Plan, machines: int) -> Plan:
     return msgspec.structs.replace(plan, hosts=hosts)
 
 
-def memory() -> int:
-    """The most that this process has had, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def now() -> int:
-    """What it has now, bytes."""
+def now() -> float:
+    """The memory that this process has now, MB."""
     with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 
-@contextmanager
-def timed(what: str, found: dict[str, float]) -> Iterator[None]:
-    """Wall and processor time of a block."""
-    began, processor = time.monotonic(), time.process_time()
-    yield
-    found[what] = time.monotonic() - began
-    print(f"{what}: {found[what]:.2f} s, {time.process_time() - processor:.2f} s of processor", flush=True)
+class Lap(NamedTuple):
+    """Seconds: by the clock, of our processor time, of the fake daemons'."""
+
+    what: str
+    clock: float
+    ours: float
+    theirs: float
+
+    @property
+    def line(self) -> str:
+        """Of the table."""
+        return f"| {self.what} | {self.clock:.2f} | {self.ours:.2f} | {self.theirs:.2f} |"
 
 
-def main(hosts: int = 10_000, machines: int = 100) -> dict[str, Any]:
-    """All of it, one after the other."""
-    Machines.count = machines
-    registry.ENGINES["fake"] = (__name__, "Machines")
-    sys.modules.setdefault("bench.scale_run", sys.modules[__name__])
-    found: dict[str, float] = {}
-    base = now()
-    with timed("read", found):
+class Laps:
+    """One after the other."""
+
+    def __init__(self) -> None:
+        self.found: list[Lap] = []
+        self._daemons = Daemons()
+
+    @contextmanager
+    def lap(self, what: str) -> Iterator[None]:
+        """A block."""
+        began, processor, theirs = time.monotonic(), time.process_time(), self._daemons.seconds
+        yield
+        theirs = self._daemons.seconds - theirs
+        ours = time.process_time() - processor - theirs
+        self.found.append(Lap(what, time.monotonic() - began, ours, theirs))
+        print(self.found[-1].line, flush=True)
+
+
+def planned(hosts: int, machines: int, laps: Laps) -> Plan:
+    """Read and planned."""
+    with laps.lap("read"):
         topology = read_text(text(hosts, machines).encode(), "lab.yaml", "/")
-    with timed("plan", found):
-        plan = placed(make_plan(topology, LabKey(owner=owner(), name="scale"), "fake"), machines)
-        todo = changes(None, plan)
-    planned = now()
-    print(f"plan: {(planned - base) / MIB:.0f} MiB", flush=True)
-    engine, daemons = Machines(), Daemons()
+    with laps.lap("plan"):
+        return placed(make_plan(topology, LabKey(owner=owner(), name="scale"), "fake"), machines)
+
+
+def up(plan: Plan, laps: Laps) -> Lab:
+    """All that `lab up` does once there is a plan."""
+    engine = Machines()
+    todo = changes(None, plan)
     structure = [change for change in todo if change.action in bringup.STRUCTURE]
-    with timed("up", found), daemons.measured():
+    with laps.lap("up"):
         channel = engine.apply(plan, structure, lambda _: None)
         failed = bringup.Steps(channel, plan, todo, lambda _: None).carry_out()
         channel.call("commit")
     assert not failed, failed[:3]
-    found["daemons"] = daemons.seconds
-    print(
-        f"  of which the fake daemons: {daemons.seconds:.2f} s; ours: {found['up'] - daemons.seconds:.2f} s"
-    )
-    print(f"up: {(now() - planned) / MIB:.0f} MiB with the fake hosts, {memory() / MIB:.0f} MiB at most")
-    lab = Lab(engine, plan.key, channel, plan)
-    try:
-        looks(lab, found, machines)
-    finally:
-        with timed("down", found):
-            lab.down()
-    return found
+    return Lab(engine, plan.key, channel, plan)
 
 
-def looks(lab: Lab, found: dict[str, float], machines: int) -> None:
+def looks(lab: Lab, laps: Laps) -> None:
     """Everybody asked, one asked, and some that do not answer."""
-    with timed("conns", found):
+    with laps.lap("conns"):
         seen = lab.observe()
     assert not seen.not_observed
     print(f"  {len(seen.joined.connections)} connections, {len(seen.joined.listeners)} listeners")
-    with timed("hosts", found):
+    with laps.lap("hosts"):
         assert len(lab.hosts()) == len(lab.plan.hosts)
-    name = lab.plan.hosts[-1].name
-    with timed("100 calls of one host", found):
+    with laps.lap("100 steps of one host"):
         for _ in range(100):
-            lab.call(name, {"do": "list"})
-    with timed("a call of every host", found):
-        from orchestrator.fanout import Request, ask_all
-
-        requests = [Request("call", {"host": host.name, "call": {"do": "list"}}) for host in lab.plan.hosts]
+            lab.call(lab.plan.hosts[-1].name, {"do": "list"})
+    requests = [Request("call", {"host": host.name, "call": {"do": "list"}}) for host in lab.plan.hosts]
+    with laps.lap("a step of every host"):
         assert len(ask_all(lab.channel, requests)) == len(requests)
+    away(lab, laps)
+
+
+def away(lab: Lab, laps: Laps) -> None:
+    """Three machines whose daemons are stopped, for which 2 s are waited here, and two that are cut off."""
     spread_channel.SILENT = 2.0
-    members = [FakeEngine(f"m{n}").machine for n in range(machines)]
-    for machine in members[:3]:
-        machine.silence()
-    for machine in members[3:5]:
-        machine.cut_off()
-    with timed("conns, 3 machines silent for the 2 s that are allowed, 2 cut off", found):
+    machines = [FakeEngine(f"m{n}").machine for n in range(5)]
+    for one in machines[:3]:
+        one.silence()
+    for one in machines[3:]:
+        one.cut_off()
+    with laps.lap("conns, 3 machines silent (2 s are waited), 2 cut off"):
         seen = lab.observe()
-    assert len(seen.away) == 5, seen.away
-    with timed("conns again", found):
+    assert len(seen.away) == len(machines), seen.away
+    with laps.lap("conns once more"):
         seen = lab.observe()
+    with laps.lap("a step of a host of another machine"):
+        lab.call(lab.plan.hosts[-1].name, {"do": "list"})
     print(f"  {len(seen.not_observed)} hosts not observed, {len(seen.joined.connections)} connections")
-    for machine in members:
-        machine.heal()
+    for one in machines:
+        one.heal()
+
+
+def main(hosts: int = 10_000, machines: int = 100) -> None:
+    """All of it, one after the other."""
+    Machines.count = machines
+    laps = Laps()
+    base = now()
+    plan = planned(hosts, machines, laps)
+    own = now() - base
+    lab = up(plan, laps)
+    whole = now() - base
+    try:
+        looks(lab, laps)
+    finally:
+        with laps.lap("down"):
+            lab.down()
+    lines = [
+        f"## {hosts:,} hosts on {machines} machines, brought up on the fake engine",
+        "",
+        f"{machine()}; load {os.getloadavg()[0]:.1f}; seconds by the clock, of our processor time, of the "
+        f"fake daemons'. Memory: the plan {own:.0f} MB, with all fake hosts {whole:.0f} MB. "
+        "Bars: ours of up ≤ 10 s, memory ≤ 500 MB",
+        "",
+        "| | clock | ours | daemons |",
+        "|---|---|---|---|",
+        *(lap.line for lap in laps.found),
+    ]
+    write_section(ROOT / "docs/benchmarks.md", "scale-run", lines)
 
 
 if __name__ == "__main__":

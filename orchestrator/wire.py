@@ -57,6 +57,24 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
+def packed(value: Any) -> Message:
+    """What many are told the same, so that it is encoded once: `unpacked` on the other side."""
+    import base64
+    import zlib
+
+    return {"packed": base64.b64encode(zlib.compress(json.dumps(value).encode(), 1)).decode()}
+
+
+def unpacked(value: Any) -> Any:
+    """What was packed; anything else as it is."""
+    if not isinstance(value, dict) or "packed" not in value:
+        return value
+    import base64
+    import zlib
+
+    return json.loads(zlib.decompress(base64.b64decode(value["packed"])))
+
+
 def encode(message: Message, data: bytes = b"") -> bytes:
     """One frame as bytes."""
     body = json.dumps(message, separators=(",", ":")).encode()

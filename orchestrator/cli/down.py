@@ -57,7 +57,7 @@ def remove(name: str) -> None:
     failures: list[LabError] = []
     with shown(f"lab {name}") as progress, locked(name, progress, "removing"):
         record = roster.of(name)
-        for candidate in registry.REAL:
+        for candidate in dict.fromkeys((*registry.REAL, *([record.engine] if record else []))):
             try:
                 engine = roster.engine(name, candidate)
                 if (record is not None and record.engine == candidate) or any(

@@ -223,7 +223,7 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
-        if (names := request.message.get("names")) is not None:
+        if (names := wire.unpacked(request.message.get("names"))) is not None:
             text = hosts_names.hosts_file(names)
             await _all(hosts_names.write(host, "/etc/hosts", text) for host in hosts)
         return {}

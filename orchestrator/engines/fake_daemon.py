@@ -206,7 +206,7 @@ class FakeDaemon:
 
     def _configure(self, asked: Asked) -> Steps:
         yield from ()
-        names = asked.get("names", ())
+        names = wire.unpacked(asked.get("names")) or ()
         text = File(hosts_file(names), 0o644)
         for spec in asked.get("hosts", ()):
             host = self.hosts.get(spec["name"])

@@ -14,13 +14,13 @@ import msgspec
 
 from orchestrator.engines.base import Check, Engine, Found, Probe, Progress, State, counted
 from orchestrator.engines.side_by_side import failures, side_by_side, values
-from orchestrator.engines.spread_answers import AWAY, unpacked
+from orchestrator.engines.spread_answers import AWAY
 from orchestrator.engines.spread_channel import SpreadChannel, Whereabouts
 from orchestrator.engines.spread_cut import HOSTS, NETWORKS, Cut
 from orchestrator.engines.spread_where import Where
 from orchestrator.errors import DaemonError, LabError, MachineUnreachable
 from orchestrator.model.plan import Change, LabKey, Plan, PlannedNetwork
-from orchestrator.wire import Channel
+from orchestrator.wire import Channel, unpacked
 
 LOOK_SECONDS = 15.0  # that a machine may take for what only looks; a dead line is noticed within 10
 _WORST: tuple[State, ...] = ("incomplete", "silent", "starting", "changing", "removing")

@@ -7,9 +7,6 @@ it has not seen; what changes a lab fails.
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -151,7 +148,7 @@ def _hosts(found: Answers) -> Message:
 
 
 def _plan(found: Answers) -> Message:
-    return {"plan": unpacked(_only(found).get("plan"))}
+    return {"plan": wire.unpacked(_only(found).get("plan"))}
 
 
 def _impairments(found: Answers) -> Message:
@@ -220,23 +217,15 @@ def _healed(found: Answers) -> Message:
 
 
 # A plan is stored whole on every machine, so that any of them can tell it. That of 10,000 hosts is 10 MiB of
-# JSON, and would be encoded once for each of 100 machines: it is packed once.
-
-
-def packed(plan: Any) -> Message:
-    """A plan as it is stored."""
-    return {"packed": base64.b64encode(zlib.compress(json.dumps(plan).encode(), 1)).decode()}
-
-
-def unpacked(stored: Any) -> Any:
-    """… and as it was."""
-    if not isinstance(stored, dict) or "packed" not in stored:
-        return stored
-    return json.loads(zlib.decompress(base64.b64decode(stored["packed"])))
+# JSON, and would be encoded once for each of 100 machines: it is packed once, and so are all names.
 
 
 def _of_plan(asked: Message, where: Where) -> dict[str, Message]:
-    return splitting.everywhere({**asked, "plan": packed(asked.get("plan"))}, where)
+    return splitting.everywhere({**asked, "plan": wire.packed(asked.get("plan"))}, where)
+
+
+def _of_names(asked: Message, where: Where) -> dict[str, Message]:
+    return splitting.by_specs({**asked, "names": wire.packed(asked.get("names"))}, where)
 
 
 def remembered(data: bytes, where: Where) -> dict[str, bytes]:
@@ -265,7 +254,7 @@ KINDS: Mapping[str, Kind] = {
     "unwatch": Kind(splitting.everywhere, _nothing, tolerant=True),
     "remember": Kind(splitting.everywhere, _nothing, tolerant=True, bounded=True),
     "make": Kind(splitting.by_specs, _nothing),
-    "configure": Kind(splitting.by_specs, _nothing),
+    "configure": Kind(_of_names, _nothing),
     "remove": Kind(splitting.of_removal, _nothing),
     "hosts": Kind(splitting.everywhere, _hosts, tolerant=True, bounded=True),
     "release": Kind(splitting.everywhere, _sum("closed"), tolerant=True, bounded=True),

@@ -162,32 +162,47 @@ def test_internet_is_confirmed_once_for_a_file_and_its_content(lab: Run) -> None
     assert lab("up").code == 2
 
 
-MACHINES = LAB + "machines: {m1: ssh://student@10.0.0.11, here: local}\n"
+NOBODY = "ssh://student@127.0.0.1:1"  # nothing listens there
+MACHINES = LAB + f"machines: {{m1: {NOBODY}, here: local}}\n"
 
 
-def test_a_lab_on_machines_is_planned_and_not_yet_made(lab: Run) -> None:
+def test_a_lab_on_machines_is_planned_and_not_made_where_one_is_missing(lab: Run) -> None:
     Path("lab.yaml").write_text(MACHINES)
     assert lab("validate").code == 0
     planned = lab("up", "--dry-run")
     assert planned.code == 0
-    assert "m1    ssh://student@10.0.0.11; " in planned.out
+    assert f"m1    {NOBODY}; " in planned.out
     assert "the machines were not looked at" in planned.err
-    refused = lab("up", "--yes")
-    assert (refused.code, refused.out) == (2, "")
-    assert "`machines`, which `lab up` does not support yet" in refused.err
+    refused = lab("up", "--yes", "--engine", "docker")
+    assert (refused.code, refused.out) == (3, "")
+    assert "m1: reachable over SSH: machine m1" in refused.err
     assert lab("status").err == "no lab is running\n"
+
+
+def test_a_lab_on_machines_is_found_again_and_removed(lab: Run) -> None:
+    Path("lab.yaml").write_text(MACHINES)
+    assert "engine: fake on 2 machines" in lab("up", "--yes").err
+    found = lab("status").out
+    assert "fake-lab" in found
+    assert "m1: " in found
+    assert "here: " in found
+    assert lab("down").code == 0
+    assert lab("status").err == "no lab is running\n"
+    assert lab("gc").err == "nothing was left behind\n"
 
 
 def test_other_computers_are_confirmed_once_for_a_file_and_its_content(lab: Run) -> None:
     Path("lab.yaml").write_text(MACHINES)
-    asked = "makes hosts on other computers (machines): ssh://student@10.0.0.11"
+    asked = f"makes hosts on other computers (machines): {NOBODY}"
     assert asked in lab("up").err
     assert asked not in lab("up", "--yes").err
     assert asked not in lab("up").err
     Path("lab.yaml").write_text(MACHINES + "# changed\n")
     assert asked in lab("up").err
+    assert lab("down").code == 0
     Path("lab.yaml").write_text(LAB + "machines: {here: local}\n")
-    assert "--yes" not in lab("up").err
+    refused = lab("up", "--engine", "namespaces")
+    assert "the engine namespaces makes hosts on this computer only" in refused.err
 
 
 def test_who_is_asked_hears_who_gets_out_behind_a_router(lab: Run) -> None:
