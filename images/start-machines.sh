@@ -1,13 +1,16 @@
 #!/bin/sh
 # Start the machines of docker-compose.yml, and write how they are reached to an ssh_config that lab reads:
 # LAB_SSH_CONFIG, or lab/ssh_config in the user's folder for settings. Their host keys are asked of Docker, so that
-# none is trusted on first use. `start-machines.sh down` removes the machines and what was written.
+# none is trusted on first use. COMPOSE_PROFILES=three starts a third one. `start-machines.sh down` removes the
+# machines and what was written.
 set -eu
 umask 077
 cd "$(dirname "$0")/.."
 
 config=${LAB_SSH_CONFIG:-${XDG_CONFIG_HOME:-$HOME/.config}/lab/ssh_config}
 keys=$(dirname "$config")/machines
+services="m1 m2"
+case ",${COMPOSE_PROFILES:-}," in *,three,*) services="m1 m2 m3" ;; esac
 made="# Written by images/start-machines.sh: the machines of docker-compose.yml"
 if docker compose version >/dev/null 2>&1; then
     compose() { docker compose "$@"; }
@@ -20,7 +23,7 @@ if [ -s "$config" ] && [ "$(head -n 1 "$config")" != "$made" ]; then
     exit 3
 fi
 if [ "${1:-}" = down ]; then
-    compose down -v
+    COMPOSE_PROFILES=three compose down -v
     rm -f "$config" "$keys/id_ed25519" "$keys/known_hosts"
     rmdir "$keys" 2>/dev/null || true
     [ -n "${LAB_SSH_CONFIG:-}" ] || rmdir "${config%/*}" 2>/dev/null || true
@@ -34,7 +37,7 @@ rm -f "$keys/id_ed25519"
 {
     echo "$made"
     : >"$keys/known_hosts"
-    for service in m1 m2; do
+    for service in $services; do
         container=$(compose ps -q "$service")
         tries=600 # of 0.1 s
         until docker exec "$container" sh -c 'docker version && test -s /run/sshd.pid' >/dev/null 2>&1; do
@@ -55,4 +58,5 @@ rm -f "$keys/id_ed25519"
     done
 } >"$config.new"
 mv "$config.new" "$config"
-echo "ready: ssh://lab-m1 and ssh://lab-m2; try \`./lab machines ssh://lab-m1 ssh://lab-m2\`"
+urls=$(for service in $services; do printf ' ssh://lab-%s' "$service"; done)
+echo "ready:$urls; try \`./lab machines$urls\`"

@@ -60,7 +60,7 @@ def test_images_have_their_files(installed: Path) -> None:
     done = subprocess.run(python, cwd="/", capture_output=True, text=True, check=True)
     folder, *names = done.stdout.split()
     assert folder == str(installed / "share/lab/images")
-    assert set(names) == {"lab/host", "lab/daemon", "lab/nginx"}
+    assert set(names) == {"lab/host", "lab/daemon", "lab/nginx", "lab/machine"}
 
 
 @pytest.mark.engine("namespaces")
