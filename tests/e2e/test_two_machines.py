@@ -55,9 +55,9 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def whole(machines: Machines) -> Iterator[Rig]:
-    """One lab for all that leave it as it was."""
+    """One lab for all of a class, which leave it as it was."""
     with running("auto", LAB) as rig:
         yield rig
     assert left(machines) == {}
