@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.ending import say
-from orchestrator.errors import LabError
+from orchestrator.errors import LabError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.model.plan import LabKey
@@ -15,19 +15,34 @@ if TYPE_CHECKING:
 
 @click.command("gc")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-def command(names: tuple[str, ...]) -> int:
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Also forget the labs named that are on machines which will never answer again",
+)
+def command(names: tuple[str, ...], forget: bool) -> int:
     """Remove labs of yours that were left incomplete: their `up` was killed, or their daemon was.
 
     All of them, or those named. Running labs, those that a command is at work on or whose daemon is too busy
     to answer, and whatever is not yours, are left alone.
     """
+    import msgspec
+
     from orchestrator import roster
     from orchestrator.cli.machines import prompting
     from orchestrator.cli.progress import shown
     from orchestrator.lab import all_found
     from orchestrator.owner import locked, sweep_locks
 
+    if forget and not names:
+        raise UsageError("--forget needs the names of the labs", "what is left on their machines stays there")
     prompting()
+    for name in names if forget else ():
+        record = roster.of(name)
+        if record is not None:
+            roster.note(msgspec.structs.replace(record, machines=()))
+            where = ", ".join(machine.name for machine in record.machines)
+            say(f"lab {name} is forgotten; what is left of it on {where} stays there")
     found, failures = all_found()
     stale = [one for one in found if one.state == "incomplete" and (not names or one.key.name in names)]
     for one in stale:

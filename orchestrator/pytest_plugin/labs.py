@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from orchestrator import bringup, consent
+from orchestrator import bringup, consent, roster
 from orchestrator.engines import registry
 from orchestrator.errors import LabError, UsageError
 from orchestrator.lab import Lab
@@ -61,6 +61,8 @@ class Labs:
     def engine(self, asked: str, topology: Topology) -> str:
         """The name of the engine: what is asked for, else what the file says, else the best that works."""
         wanted = topology.engine if asked == AUTO else asked
+        if wanted == AUTO and topology.machines:  # what works on this computer says nothing of them
+            return registry.AUTO[0]
         if wanted not in self._engines:
             self._engines[wanted] = registry.choose(wanted).engine.name
         return self._engines[wanted]
@@ -212,7 +214,7 @@ def _confirmed(topology: Topology) -> None:
 def remove(name: str, engine: str) -> None:
     """Remove a lab, whatever is left of it; nothing where there is none."""
     with locked(name, say, "removing"):
-        registry.engine(engine).remove(LabKey(owner=owner(), name=name), say)
+        roster.engine(name, engine).remove(LabKey(owner=owner(), name=name), say)
 
 
 def sweep() -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 
+from orchestrator.join.apart import UNMEASURED
 from orchestrator.model.events import UNKNOWN, EndHistory, Event, History, Timeline
-from orchestrator.model.recording import Loss
+from orchestrator.model.recording import Loss, MachineClock
 from orchestrator.report import ladder_words as words
 from orchestrator.report.arrows import UNICODE, Glyphs, plain
 from orchestrator.report.harmless import harmless, width
@@ -38,6 +39,15 @@ def losses(timeline: Timeline) -> Iterator[str]:
     if len(timeline.losses) > MOST_LOSSES:
         yield f"lost: {len(timeline.losses) - MOST_LOSSES} times more"
     yield from (harmless(f"clock: {one}") for one in timeline.recording.clock[:MOST_LOSSES])
+    yield from (harmless(_clock(one)) for one in timeline.recording.clocks[:MOST_LOSSES] if one.error)
+
+
+def _clock(one: MachineClock) -> str:
+    """What of the order of its events and another machine's is certain."""
+    why = f" ({one.why})" if one.why else ""
+    if one.error >= UNMEASURED:
+        return f"clock: that of {one.machine} is not known{why}: what is there is in no order with others"
+    return f"clock: that of {one.machine} is known to ±{words.seconds(one.error)}{why}"
 
 
 def _loss(one: Loss) -> str:

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from orchestrator import bringup
+from orchestrator import bringup, roster
 from orchestrator.cli import ending
 from orchestrator.engines import registry
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import EngineError, EngineUnavailable
 from orchestrator.lab import Lab
+from orchestrator.model.plan import PlannedMachine
 from orchestrator.owner import locked
 
 LAB = """
@@ -294,3 +295,17 @@ def test_restart_and_logs(lab: Run) -> None:
     rows = json.loads(lab("conns", "--json").out)["connections"]
     assert sum(row["status"] == "joined" for row in rows) == 2
     assert lab("logs", "web").code == 0
+
+
+def test_a_lab_on_machines_that_will_never_answer_again_is_forgotten(lab: Run) -> None:
+    roster.note(
+        roster.Record(
+            name="gone", engine="docker", machines=(PlannedMachine(name="m1", url=NOBODY),), ending=True
+        )
+    )
+    assert "machine m1" in lab("gc").err, "as long as it may come back"
+    assert roster.of("gone") is not None
+    assert lab("gc", "--forget").code == 2
+    assert "lab gone is forgotten" in lab("gc", "--forget", "gone").err
+    assert roster.of("gone") is None
+    assert lab("gc").err == "nothing was left behind\n"
