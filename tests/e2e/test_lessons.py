@@ -29,7 +29,7 @@ FOLDERS = sorted(path.parent for path in ROOT.glob("labs/*/lab.yaml"))
 LESSONS = {folder.name: read_file(str(folder / "lab.yaml")) for folder in FOLDERS}
 # On machines: test_two_machines.py.
 SCENARIOS = [(name, one) for name, lab in LESSONS.items() if not lab.machines for one in lab.scenarios]
-MACHINES = ("make", "docker")  # what else is typed where a lesson needs machines
+MACHINES = ("make", "docker-compose", "sudo")  # what else is typed where a lesson needs machines
 PAGES = ("README.md", "README.zh.md")
 
 
