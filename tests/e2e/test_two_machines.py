@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,7 +191,8 @@ steps:
     def test_a_cut(self, lab: Rig) -> None:
         """Each machine stops what comes in to its own hosts; that nothing comes is seen by ping here."""
         ping = ("ping", "-c1", "-W1", lab.address("web"))
-        lab.channel.call("cut", **{"from": ["alice"], "to": ["web"], "text": "it"})
+        asked: dict[str, Any] = {"from": ["alice"], "to": ["web"], "text": "it"}
+        lab.channel.call("cut", **asked)
         try:
             assert lab.run("alice", *ping).code == 1
             assert lab.run("carol", *ping).code == 0
@@ -276,6 +278,30 @@ def test_bulk_where_the_path_carries_less_than_its_interfaces_say(machines: Mach
         assert "mtu 1350" in rig.run("alice", "ip", "link", "show", "eth0").out.decode()
         record = perform(rig, TWO, BULK)
         assert verdicts(record) == ["pass"], explained(record)
+
+
+@contextmanager
+def also_ipv6(machines: Machines) -> Iterator[str]:
+    """The machines reach each other by IPv6, too: the file's `machines` with these addresses."""
+    for at, one in enumerate(("m1", "m2"), 1):
+        allow = "echo 0 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6"
+        machines.on(one, f"{allow}; ip -6 addr add fd99::{at}/64 dev eth0 nodad")
+    try:
+        yield "".join(f'  m{at}: {{url: "ssh://lab-m{at}", address: "fd99::{at}"}}\n' for at in (1, 2))
+    finally:
+        for at, one in enumerate(("m1", "m2"), 1):
+            machines.on(one, f"ip -6 addr del fd99::{at}/64 dev eth0")
+
+
+def test_machines_that_reach_each_other_by_ipv6(machines: Machines) -> None:
+    with also_ipv6(machines) as said:
+        text = TWO.replace(MACHINES, f"\nmachines:\n{said}")
+        with running("auto", text) as rig:
+            assert {network.mtu for network in rig.lab.plan.networks} == {1430}
+            assert rows(rig.lab) == [("alice", "web", "joined")]
+            record = perform(rig, text, BULK)
+            assert verdicts(record) == ["pass"], explained(record)
+    assert left(machines) == {}
 
 
 def start_anew(lab: Lab, machine: str) -> None:

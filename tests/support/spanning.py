@@ -4,7 +4,7 @@ not by way of what is under test."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,12 +24,13 @@ _OBJECTS = (
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Machines]:
-    """Two machines that are ours alone; this process finds them by LAB_SSH_CONFIG."""
+def started(folder: Path, profiles: str = "") -> Iterator[Machines]:
+    """Two machines that are ours alone, or three; this process finds them by LAB_SSH_CONFIG."""
     if why := missing():
         required = "docker-ssh" in os.environ.get("LAB_REQUIRE_ENGINES", "")
         (pytest.fail if required else pytest.skip)(why)
     found = Machines(folder)
+    found.env["COMPOSE_PROFILES"] = profiles
     try:
         ready = found.start()
         assert ready.code == 0, ready
@@ -53,9 +54,9 @@ def of_labs(machines: Machines, service: str) -> str:
     return machines.on(service, _OBJECTS)
 
 
-def left(machines: Machines) -> dict[str, str]:
+def left(machines: Machines, services: Sequence[str] = SERVICES) -> dict[str, str]:
     """Of machines that are not as they were before any lab."""
-    seen = {one: of_labs(machines, one) + of_fabric(machines, one) for one in SERVICES}
+    seen = {one: of_labs(machines, one) + of_fabric(machines, one) for one in services}
     return {service: text for service, text in seen.items() if text}
 
 
