@@ -122,9 +122,8 @@ def up(topology: Topology, choice: str = "auto", say: Progress = lambda _: None)
     """Bring the lab up, or change the running one. Raises LabError; then a new lab has been removed again."""
     with locked(topology.name, say, "starting"):
         prepared = prepare(topology, choice, say)
-        say(prepared.reason)
-        if prepared.changes and (fabric := told(prepared.plan)):
-            say(fabric)
+        for line in (prepared.reason, *told(prepared.plan)):
+            say(line)
         if prepared.running is not None:
             return _change(prepared, prepared.running, say)
         return _build(prepared, say)

@@ -4,7 +4,7 @@ are looked at before anything is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from orchestrator import roster
@@ -85,15 +85,14 @@ def supported(plan: Plan) -> Plan:
     return plan
 
 
-def told(plan: Plan) -> str:
-    """What is said of the fabric before it is made; "" where there is none."""
+def told(plan: Plan) -> Iterator[str]:
+    """What is said of the fabric before it is made, if there is one."""
     across = [network.name for network in plan.networks if network.spans and network.fabric == "vxlan"]
-    if not across:
-        return ""
-    return (
-        f"{', '.join(across[:3])}{' …' if len(across) > 3 else ''} between machines: by VXLAN, UDP port "
-        f"{VXLAN_PORT}, not encrypted: whoever is on the network between them can read and forge it"
-    )
+    if across:
+        yield (
+            f"{', '.join(across[:3])}{' …' if len(across) > 3 else ''} between machines: by VXLAN, UDP port "
+            f"{VXLAN_PORT}, not encrypted: whoever is on the network between them can read and forge it"
+        )
 
 
 def as_it_was(running: Plan) -> Fleet:
