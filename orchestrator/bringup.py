@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from orchestrator.choosing import as_it_was, chosen, look, taken, with_machines
+from orchestrator.choosing import as_it_was, chosen, look, supported, taken, told, with_machines
 from orchestrator.engines.base import Engine, Progress
 from orchestrator.equipping import Steps
 from orchestrator.errors import (
@@ -61,7 +61,9 @@ def prepare(topology: Topology, choice: str = "auto", say: Progress = lambda _: 
     if running is None:
         engine, reason = chosen(topology, asked)
         fleet = look(topology, engine, say)
-        plan = make_plan(topology, key, engine.name, None, taken(engine, topology, None), fleet=fleet)
+        plan = supported(
+            make_plan(topology, key, engine.name, None, taken(engine, topology, None), fleet=fleet)
+        )
         return Prepared(
             engine=engine, reason=reason, plan=plan, changes=changes_between(None, plan), running=None
         )
@@ -77,7 +79,7 @@ def prepare(topology: Topology, choice: str = "auto", say: Progress = lambda _: 
     plan = make_plan(topology, key, engine.name, running.plan, subnets, fleet=as_it_was(running.plan))
     if plan.machines and plan != running.plan:
         fleet = look(topology, engine, say)
-        plan = make_plan(topology, key, engine.name, running.plan, subnets, fleet=fleet)
+        plan = supported(make_plan(topology, key, engine.name, running.plan, subnets, fleet=fleet))
     reason = f"engine: {engine.name} (lab {key.name} runs there)"
     return Prepared(
         engine=engine, reason=reason, plan=plan, changes=differences(running, plan), running=running
@@ -88,7 +90,7 @@ def plan_alone(topology: Topology, choice: str = "auto") -> tuple[Plan, tuple[Ch
     """The plan of a lab on machines as if nothing ran, on machines that nobody has looked at."""
     asked = choice if choice != "auto" else topology.engine
     engine = "docker" if asked == "auto" else asked
-    plan = make_plan(topology, LabKey(owner=owner(), name=topology.name), engine)
+    plan = supported(make_plan(topology, LabKey(owner=owner(), name=topology.name), engine))
     return plan, changes_between(None, plan)
 
 
@@ -96,7 +98,8 @@ def up(topology: Topology, choice: str = "auto", say: Progress = lambda _: None)
     """Bring the lab up, or change the running one. Raises LabError; then a new lab has been removed again."""
     with locked(topology.name, say, "starting"):
         prepared = prepare(topology, choice, say)
-        say(prepared.reason)
+        for line in (prepared.reason, *told(prepared.plan)):
+            say(line)
         if prepared.running is not None:
             return _change(prepared, prepared.running, say)
         return _build(prepared, say)

@@ -4,16 +4,16 @@ are looked at before anything is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from orchestrator import roster
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Progress, counted
 from orchestrator.engines.spread import SpreadEngine
-from orchestrator.errors import DaemonError, EngineUnavailable
+from orchestrator.errors import DaemonError, EngineUnavailable, PlanError
 from orchestrator.lab import Lab
-from orchestrator.model.machines import Capacity, Fleet
+from orchestrator.model.machines import VXLAN_PORT, Capacity, Fleet
 from orchestrator.model.plan import Plan, PlannedMachine
 from orchestrator.model.topology import Topology
 
@@ -71,11 +71,28 @@ def look(topology: Topology, engine: Engine, say: Progress) -> Fleet:
             "; ".join(f"{report.name}: {one.what}: {one.detail}" for report, one in wrong),
             "\n  ".join(f"{report.name}: {one.cure}" for report, one in wrong if one.cure),
         )
-    swarms = {report.swarm for report in reports}
-    return Fleet(
-        capacities={report.name: report.capacity for report in reports},
-        swarm=len(swarms) == 1 and "" not in swarms,
-    )
+    return Fleet(capacities={report.name: report.capacity for report in reports})
+
+
+def supported(plan: Plan) -> Plan:
+    """The plan. Raises PlanError where it needs what is not built yet."""
+    for network in plan.networks:
+        if network.spans and network.fabric not in (None, "vxlan"):
+            raise PlanError(
+                f"network `{network.name}`: `fabric: {network.fabric}` is not supported yet",
+                "use `fabric: vxlan`, which needs one UDP port between the machines",
+            )
+    return plan
+
+
+def told(plan: Plan) -> Iterator[str]:
+    """What is said of the fabric before it is made, if there is one."""
+    across = [network.name for network in plan.networks if network.spans and network.fabric == "vxlan"]
+    if across:
+        yield (
+            f"{', '.join(across[:3])}{' …' if len(across) > 3 else ''} between machines: by VXLAN, UDP port "
+            f"{VXLAN_PORT}, not encrypted: whoever is on the network between them can read and forge it"
+        )
 
 
 def as_it_was(running: Plan) -> Fleet:

@@ -69,6 +69,7 @@ def engine_over(
     name: str, engine: str, machines: Sequence[PlannedMachine], record: Record | None = None
 ) -> Engine:
     """The engine of that name on these machines, for the lab of that name."""
+    from orchestrator.engines.fabric import join
     from orchestrator.engines.spread import SpreadEngine
 
     by_name = {machine.name: machine for machine in machines}
@@ -80,6 +81,7 @@ def engine_over(
 
     return SpreadEngine(
         {machine.name: registry.on(engine, machine) for machine in machines},
+        join if engine == "docker" else None,
         noted=noted,
         expected=by_name if record is not None else (),
         ending=record is not None and record.ending,

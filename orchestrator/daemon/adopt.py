@@ -20,6 +20,7 @@ from orchestrator.daemon import (
     process,
     settle,
     sysc,
+    vxlan,
     walkers,
     within,
     zygote,
@@ -46,6 +47,7 @@ class DockerMaker:
     def __init__(self, fork: zygote.Zygote) -> None:
         self.zygote = fork
         self._hosts: dict[str, _Host] = {}
+        self._fabric = vxlan.Fabric()
 
     def make(self, networks: Sequence[Spec], hosts: Sequence[Spec]) -> Iterator[Made]:
         """Not of this engine: its hosts are containers, which the client has Docker make."""
@@ -123,6 +125,10 @@ class DockerMaker:
             start=host.start,
         )
 
+    def stitch(self, networks: Sequence[Spec]) -> None:
+        """See maker.Maker."""
+        self._fabric.join(networks)
+
     def configure(self, hosts: Sequence[Spec]) -> None:
         """See maker.Maker."""
         for spec in hosts:
@@ -139,6 +145,7 @@ class DockerMaker:
         """See maker.Maker: the containers are the client's to remove, their agents end here."""
         for name in hosts:
             self._forget(name)
+        self._fabric.leave(networks)
 
     def _forget(self, name: str) -> None:
         host = self._hosts.pop(name, None)
@@ -157,6 +164,7 @@ class DockerMaker:
         """See maker.Maker: an agent ends with its channel."""
         for name in list(self._hosts):
             self._forget(name)
+        self._fabric.close()
         self.zygote.close()
 
 

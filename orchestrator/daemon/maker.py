@@ -70,6 +70,11 @@ class Maker(Protocol):
         `bridges`. A host with a live agent and the same pid is left alone; with another it is entered anew.
         """
 
+    def stitch(self, networks: Sequence[Spec]) -> None:
+        """Join what is here of these networks with other machines: `[{"name", "bridge", "vni", "mtu", "port",
+        "local", "peers"}]`; without peers, no longer.
+        """
+
     def configure(self, hosts: Sequence[Spec]) -> None:
         """Routes (addresses, sysctls where missing) of running hosts become what the specs say; idempotent.
 

@@ -168,6 +168,10 @@ class NamespacesMaker:
         """Not of this engine: its hosts are made."""
         raise errors.DaemonError("the namespaces engine makes its hosts; there is none to adopt")
 
+    def stitch(self, networks: Sequence[Spec]) -> None:
+        """Not of this engine: its labs are on this computer."""
+        raise errors.DaemonError("the namespaces engine's networks are on one machine")
+
     def configure(self, hosts: Sequence[Spec]) -> None:
         """See maker.Maker."""
         for spec in hosts:

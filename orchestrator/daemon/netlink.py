@@ -17,13 +17,15 @@ _REQUEST, _ACK, _REPLACE, _EXCL, _CREATE = 1, 4, 0x100, 0x200, 0x400
 _NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _NEWNEIGH, _DELNEIGH = 16, 17, 20, 24, 25, 28, 29
 _SOL_NETLINK, _CAP_ACK = 270, 10
 IFF_UP = 1
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 10, 18, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER, _BR_MCAST_SNOOPING = 1, 2, 1, 23
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD = 1, 2, 2
+_VXLAN_ID, _VXLAN_LOCAL, _VXLAN_PORT, _VXLAN_GROUP6, _VXLAN_LOCAL6 = 1, 4, 15, 16, 17
 _RTA_DST, _RTA_GATEWAY = 1, 5
 _RT_TABLE_MAIN, _RTPROT_STATIC, _RTN_UNICAST = 254, 4, 1
-_NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
+_NDA_DST, _NDA_LLADDR, _NUD_NOARP, _NUD_PERMANENT, _NTF_SELF = 1, 2, 0x40, 0x80, 2
+_AF_BRIDGE, _APPEND = 7, 0x800
 _FIRST_NUMBER = 1 << 20  # of links whose index is chosen; the kernel counts up from 1
 _MANY = 64  # messages in one datagram: their acknowledgements must fit into the receive buffer
 
@@ -75,14 +77,16 @@ def veth(
     peer_namespace: int | None = None,
     peer_mac: str | None = None,
     numbers: tuple[int, int] = (0, 0),
+    size: int | None = None,
 ) -> Request:
     """Make a veth pair: `name` here, up and a port of bridge `master`; `peer` in another network namespace.
 
     One queue each: the default is one for each processor that there could be, and costs 0.2 ms. The peer is
     down; it could not be up before the other end exists. `numbers`: the indexes of both, or of neither
-    (drivers/net/veth.c, veth_newlink()).
+    (drivers/net/veth.c, veth_newlink()). `size`: the MTU of both.
     """
     queues = _attribute(_IFLA_NUM_TX_QUEUES, 1) + _attribute(_IFLA_NUM_RX_QUEUES, 1)
+    queues += b"" if size is None else _attribute(_IFLA_MTU, size)
     there = _link(numbers[1]) + _attribute(_IFLA_IFNAME, peer) + queues
     if peer_namespace is not None:
         there += _attribute(_IFLA_NET_NS_FD, peer_namespace)
@@ -94,6 +98,42 @@ def veth(
         _link(numbers[0], IFF_UP) + _attribute(_IFLA_IFNAME, name) + _attribute(_IFLA_MASTER, master) + queues
     )
     return Request(_NEWLINK, _CREATE | _EXCL, here + info, f"{name} to {peer}")
+
+
+def vxlan(
+    name: str, *, namespace: int, vni: int, port: int, size: int, family: int, local: str | None
+) -> Request:
+    """Make a VXLAN that sends and receives here, and whose device is in another network namespace."""
+    own = {socket.AF_INET: _VXLAN_LOCAL, socket.AF_INET6: _VXLAN_LOCAL6}[socket.AddressFamily(family)]
+    data = _attribute(_VXLAN_ID, vni) + _attribute(_VXLAN_PORT, struct.pack("!H", port))
+    if local is not None:
+        data += _attribute(own, packed(local)[1])
+    elif family == socket.AF_INET6:  # it is of IPv4 unless an address says otherwise
+        data += _attribute(_VXLAN_GROUP6, bytes(16))
+    info = _attribute(_IFLA_LINKINFO, _attribute(_INFO_KIND, "vxlan") + _attribute(_INFO_DATA, data))
+    body = _link() + _attribute(_IFLA_IFNAME, name) + _attribute(_IFLA_MTU, size)
+    body += _attribute(_IFLA_NET_NS_FD, namespace) + info
+    return Request(_NEWLINK, _CREATE | _EXCL, body, f"VXLAN {vni}")
+
+
+def _flooding(index: int, peer: str) -> bytes:
+    body = struct.pack("=BxxxiHBB", _AF_BRIDGE, index, _NUD_NOARP | _NUD_PERMANENT, _NTF_SELF, 0)
+    return body + _attribute(_NDA_LLADDR, bytes(6)) + _attribute(_NDA_DST, packed(peer)[1])
+
+
+def flood(index: int, peer: str) -> Request:
+    """A VXLAN sends to this peer too what is for everybody or nobody known: `bridge fdb append`."""
+    return Request(_NEWNEIGH, _CREATE | _APPEND, _flooding(index, peer), f"peer {peer}")
+
+
+def stop_flooding(index: int, peer: str) -> Request:
+    """The opposite of `flood`."""
+    return Request(_DELNEIGH, 0, _flooding(index, peer), f"peer {peer}")
+
+
+def mtu(index: int, size: int) -> Request:
+    """Set a link's MTU, in bytes of an IP packet."""
+    return Request(_NEWLINK, 0, _link(index) + _attribute(_IFLA_MTU, size), f"MTU of link {index}")
 
 
 def join(index: int, master: int) -> Request:

@@ -73,6 +73,7 @@ class Server:
             "make": self._make,
             "adopt": self._adopt,
             "remove": self._remove,
+            "stitch": self._stitch,
             "configure": self._configure,
             "hosts": self._list_hosts,
             "snapshot": self._snapshot,
@@ -153,6 +154,12 @@ class Server:
     async def _adopt(self, request: ClientRequest) -> wire.Message:
         hosts, bridges = request.message.get("hosts") or [], request.message.get("bridges") or []
         return await self._install(request, lambda: self._maker.adopt(hosts, bridges))
+
+    async def _stitch(self, request: ClientRequest) -> wire.Message:
+        networks = request.message.get("networks") or []
+        async with self._making:
+            await shielded(in_thread(lambda: self._maker.stitch(networks)))
+        return {}
 
     async def _install(self, request: ClientRequest, work: Callable[[], Iterator[Made]]) -> wire.Message:
         """Take in what the maker yields, also when the client goes meanwhile."""

@@ -60,8 +60,8 @@ class Apply:
 
     def _remove(self, channel: Channel | None) -> None:
         gone = {kind: self._subjects.get(f"remove-{kind}", set()) for kind in ("host", "network")}
-        if gone["host"] and channel is not None:
-            channel.call("remove", hosts=sorted(gone["host"]), networks=[])
+        if any(gone.values()) and channel is not None:
+            channel.call("remove", hosts=sorted(gone["host"]), networks=sorted(gone["network"]))
         key = self._plan.key
         if gone["host"]:
             found = self._docker.labelled(objects.of_lab(key, "host"))
@@ -123,8 +123,8 @@ class Apply:
             self._say(f"making {counted(new, 'network')}")
         made = [self._pool.submit(networks.make, self._docker, key, network) for network in new]
         ids = there | {network.name: _result(one) for network, one in zip(new, made, strict=True)}
-        closed = [network.name for network in self._plan.networks if not network.internet]
-        return [objects.bridge_of(ids[name]) for name in closed if name in ids]
+        closed = [one for one in self._plan.networks if not one.internet and one.name in ids]
+        return [objects.bridge_of(ids[network.name], network.vni) for network in closed]
 
     def _running(self) -> list[PlannedHost]:
         found = self._docker.labelled(objects.of_lab(self._plan.key, "host"))

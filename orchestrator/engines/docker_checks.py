@@ -25,9 +25,10 @@ from orchestrator.machines.base import Machine
 from orchestrator.machines.paths import Tried, Way, try_paths
 from orchestrator.machines.readings import Readings
 from orchestrator.model.machine_checks import Finding, MachineReport, State
-from orchestrator.model.machines import Capacity, Fleet
+from orchestrator.model.machines import VXLAN_PORT, Capacity, Fleet
+from orchestrator.model.plan import PlannedNetwork
 
-PORT = 4790  # UDP, of the fabric
+PORT = VXLAN_PORT
 _API = (1, 40)  # of Docker Engine 19.03: what is asked of an Engine is there since then
 _MEMORY, _DISK = 256 << 20, 1 << 30  # bytes below which a machine is said to be short
 _CLOCK = 1.0  # seconds
@@ -95,6 +96,7 @@ class _Look:
         self._read: Readings | None = None
         self._clock: tuple[float, float] | None = None
         self._version, self._swarm, self._hosts, self._daemons = "", "", 0, 0
+        self._networks: list[PlannedNetwork] = []  # of labs, that may span machines
         self._findings: list[Finding] = []
 
     @property
@@ -131,6 +133,8 @@ class _Look:
     def report(self, address: str | None) -> MachineReport:
         """What is known by now."""
         read = self._read
+        wrapping = 70 if ":" in (address or "") else 50  # bytes, as in plan/spanning.py
+        known = [one.mtu + wrapping for one in self._networks if one.mtu is not None]
         return MachineReport(
             name=self.machine.name,
             url=self.machine.url,
@@ -141,7 +145,9 @@ class _Look:
                 memory_free=read.memory_free if read else None,
                 cpus=read.cpus if read else None,
                 hosts=self._hosts,
+                mtu=min(known, default=Capacity().mtu),  # unless the ways are tried
                 address=address,
+                vnis=tuple(one.vni for one in self._networks if one.vni is not None),
             ),
             disk_free=read.disk_free if read else None,
             clock=self._clock[0] if self._clock else None,
@@ -169,6 +175,7 @@ class _Look:
         self._swarm = swarm_of(info.get("Swarm") or {})
         self._hosts = len(docker.labelled([f"{objects.KIND}=host"]))
         self._daemons = len(docker.labelled([f"{objects.KIND}=daemon"]))
+        self._networks = fabric_networks(docker.networks([f"{objects.KIND}=network"]))
         absent = lacking(docker, self._wanted)
         detail = f"{', '.join(absent)} will be sent" if absent else "they are there"
         self._add("its images", "note" if absent else "ok", detail)
@@ -182,6 +189,16 @@ class _Look:
         if self._read.clock is not None:
             self._clock = self._read.clock - (before + after) / 2, (after - before) / 2
         self._findings += [*system_findings(self._read), *clock_findings(self._clock)]
+
+
+def fabric_networks(found: Sequence[Mapping[str, Any]]) -> list[PlannedNetwork]:
+    """Of Docker's networks those of labs on machines, whoever's they are."""
+    networks = []
+    for one in found:
+        with contextlib.suppress(msgspec.DecodeError):  # of another version
+            spec = msgspec.json.decode(objects.labels_of(one).get(objects.SPEC, ""), type=PlannedNetwork)
+            networks += [spec] if spec.vni is not None else []
+    return networks
 
 
 def swarm_of(said: Mapping[str, Any]) -> str:

@@ -27,6 +27,10 @@ def make(docker: Docker, key: LabKey, network: PlannedNetwork) -> str:
     options = {f"{_BRIDGE}enable_ip_masquerade": "false", f"{_BRIDGE}inhibit_ipv4": "true"}
     if network.internet:
         options = {f"{_BRIDGE}enable_ip_masquerade": "true", _MTU: _mtu(docker)}
+    if network.vni is not None:
+        options[f"{_BRIDGE}name"] = objects.bridge_name(network.vni)
+    if network.mtu is not None:
+        options[_MTU] = str(network.mtu)
     with _in_use(network), translated(f"network {network.name} cannot be made"):
         made = docker.api.create_network(
             objects.name_of(key, network.name),

@@ -59,6 +59,12 @@ def key_of(found: Mapping[str, Any]) -> LabKey:
     return LabKey(owner=known.get(OWNER, ""), name=known.get(LAB, ""))
 
 
-def bridge_of(network_id: str) -> str:
-    """The bridge that Docker makes for a network."""
-    return f"br-{network_id[:12]}"
+def bridge_of(network_id: str, vni: int | None = None) -> str:
+    """The bridge that Docker makes for a network. One that may span machines has a name that we give it: two
+    labs with one VXLAN identifier cannot both be there."""
+    return f"br-{network_id[:12]}" if vni is None else bridge_name(vni)
+
+
+def bridge_name(vni: int) -> str:
+    """Of a network that has a VXLAN identifier."""
+    return f"lab-{vni:06x}"

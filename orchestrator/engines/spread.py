@@ -28,8 +28,8 @@ _WORST: tuple[State, ...] = ("incomplete", "silent", "starting", "changing", "re
 # Which machines have something of a lab, or may have, and whether its removal has begun: to be kept.
 Noted = Callable[[LabKey, Sequence[str], bool], None]
 # Joins networks of a lab across machines: called when each machine's part of them is there, before any host
-# is. Returns what undoes it with the lab.
-Stitch = Callable[[Sequence[PlannedNetwork], Mapping[str, Channel]], None]
+# is. What it makes goes with the daemons.
+Stitch = Callable[[Plan, Sequence[PlannedNetwork], Mapping[str, Channel]], None]
 
 
 class SpreadEngine:
@@ -165,11 +165,14 @@ class SpreadEngine:
         spanning = cut.spanning()
         if self._stitch is None or not spanning:
             channels = self._carry_out(cut, cut.changes, progress)
+            with all_closed_if_it_fails(channels):
+                self._still_joined(plan, channels)
         else:
             channels = self._carry_out(cut, cut.only(NETWORKS), progress)
             with all_closed_if_it_fails(channels):
                 with self._all_of(plan.key, spanning, cut, channels) as whole:
-                    self._stitch(spanning, whole)
+                    self._stitch(plan, spanning, whole)
+                self._still_joined(plan, channels)
                 later = self._carry_out(cut, cut.only(HOSTS), progress)
             for machine, channel in later.items():  # the first is the lease of what is not complete yet
                 if channel is not channels.setdefault(machine, channel):
@@ -178,6 +181,13 @@ class SpreadEngine:
             known = self._known[plan.key] = Whereabouts(where, self._unplaced)
         known.where = where
         return SpreadChannel({**self._openers(plan.key), **channels}, known)
+
+    def _still_joined(self, plan: Plan, channels: Mapping[str, Channel]) -> None:
+        """A daemon that was started anew has nothing of what its predecessor had joined; others are told what
+        they know."""
+        here = [one for one in plan.networks if one.spans and not channels.keys().isdisjoint(one.machines)]
+        if self._stitch is not None and here:
+            self._stitch(plan, here, channels)
 
     @contextlib.contextmanager
     def _all_of(

@@ -42,13 +42,16 @@ class Cut:
         return {i.network for host in hosts for i in host.interfaces} - known
 
     def spanning(self) -> list[PlannedNetwork]:
-        """The networks that are to be joined anew: on two and more machines, and not as they were."""
-        changed = {c.subject for c in self._all if c.action in ("make-network", "span-network")}
+        """The networks that are to be joined anew: on two and more machines, and not as they were; or no
+        longer on so many."""
+        moved = {c.subject for c in self._all if c.action == "span-network"}
+        changed = moved | {c.subject for c in self._all if c.action == "make-network"}
         changed |= {c.subject for some in self.changes.values() for c in some if c.action == "make-network"}
         return [
             network
             for network in self._plan.networks
-            if network.name in changed and sum(network.name in used for used in self.networks.values()) > 1
+            if network.name in moved
+            or (network.name in changed and sum(network.name in used for used in self.networks.values()) > 1)
         ]
 
     def only(self, actions: Sequence[str]) -> dict[str, list[Change]]:

@@ -47,6 +47,7 @@ class Peer:
         self.passed, self.failed = 0, min(max(interface, _LEAST), _MOST) + 1
         self.tried: list[int] = []
         self.rounds, self.until = 0, 0.0
+        self.asked, self.heard = 0.0, True  # when a round's call was sent, and whether it was answered
         self.served = False
 
     @property
@@ -88,15 +89,17 @@ class Probe:
 
     def round(self, peer: Peer, now: float) -> None:
         """See what came of a round, and send the next: sizes between the largest that has passed and the
-        smallest that has not. Each twice, for one lost packet says nothing.
+        smallest that has not. Each twice, for one lost packet says nothing; a call goes after them, and while
+        that is not answered, nothing is known: one of us has had no processor.
         """
-        if peer.tried:
+        if peer.tried and peer.heard:
             peer.rounds += 1
             peer.failed = min([size for size in peer.tried if size > peer.passed], default=peer.failed)
         peer.tried = sizes(peer.passed, peer.failed)
         for size in 2 * peer.tried:
             self.send(peer.address, _PROBE, size)
-        peer.until = now + _PATIENCE
+        peer.asked, peer.heard, peer.until = time.time(), False, now + _PATIENCE
+        self.send(peer.address, _CALL)
 
     def take(self, packet: bytes, sender: str) -> None:
         """A packet has come."""
@@ -116,8 +119,10 @@ class Probe:
         size, asked, received = _ASKED.unpack(packet[_HEAD.size : _HEAD.size + _ASKED.size])
         now = time.time()
         rtt = (now - asked) - (back - received)
-        if not size and (peer.rtt is None or rtt < peer.rtt):
-            peer.rtt, peer.offset = rtt, ((received - asked) + (back - now)) / 2
+        if not size:
+            peer.heard = peer.heard or asked >= peer.asked
+            if peer.rtt is None or rtt < peer.rtt:
+                peer.rtt, peer.offset = rtt, ((received - asked) + (back - now)) / 2
         elif peer.passed < size < peer.failed:
             peer.passed = size
 
@@ -149,7 +154,9 @@ def main(nonce: bytes, port: int, seconds: float, addresses: list[str]) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end and not all(peer.done and peer.served for peer in peers):
         probe.turn(time.monotonic())
-        if select.select([sock], [], [], 0.01)[0]:
+        wait = 0.01
+        while select.select([sock], [], [], wait)[0]:
+            wait = 0.0  # what has come is read before it is judged
             with contextlib.suppress(OSError):  # ECONNREFUSED of a peer that is not there yet
                 packet, sender = sock.recvfrom(65536)
                 probe.take(packet, sender[0])

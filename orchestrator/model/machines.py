@@ -13,6 +13,7 @@ import msgspec
 
 LOCAL = "local"  # the url of this computer
 SSH_PORT = 22
+VXLAN_PORT = 4790  # UDP, between machines; 4789, VXLAN's own, may be a swarm's (RFC 7348, 5)
 Fabric = Literal["vxlan", "swarm", "wireguard"]  # wireguard: VXLAN, encrypted
 FABRICS: tuple[Fabric, ...] = get_args(Fabric)
 

@@ -28,7 +28,9 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in ROOT.glob("labs/*/lab.yaml"))
 LABS = {folder.name: read_file(str(folder / "lab.yaml")) for folder in FOLDERS}
 LESSONS = {name: lab for name, lab in LABS.items() if not lab.included}  # packs have tests of their own
-SCENARIOS = [(name, scenario) for name, lab in LESSONS.items() for scenario in lab.scenarios]
+# On machines: test_two_machines.py.
+SCENARIOS = [(name, one) for name, lab in LESSONS.items() if not lab.machines for one in lab.scenarios]
+MACHINES = ("make", "docker-compose", "sudo")  # what else is typed where a lesson needs machines
 PAGES = ("README.md", "README.zh.md")
 
 
@@ -143,6 +145,8 @@ def test_every_command_can_be_typed(name: str, which: str) -> None:
     assert typed
     for line in [*typed, *shown]:
         words = shlex.split(line, comments=True)
+        if LESSONS[name].machines and words[0] in MACHINES:
+            continue
         assert words[0] == "./lab", line
         accepted(LESSONS[name], words[1:])
 

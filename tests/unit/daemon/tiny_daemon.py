@@ -161,6 +161,9 @@ class TinyMaker:
         """See maker.Maker."""
         return self.make((), [{**h["spec"], "start": h["start"]} for h in hosts])
 
+    def stitch(self, networks: Sequence[Spec]) -> None:
+        """It has no networks."""
+
     def configure(self, hosts: Sequence[Spec]) -> None:
         """See maker.Maker."""
         self.configured += [spec["name"] for spec in hosts]

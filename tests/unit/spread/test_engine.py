@@ -42,7 +42,7 @@ class Stitcher:
         self.asked: list[tuple[list[str], list[str], int]] = []
         self.refuses = False
 
-    def __call__(self, networks: Sequence[PlannedNetwork], channels: Mapping[str, Channel]) -> None:
+    def __call__(self, _: Plan, networks: Sequence[PlannedNetwork], channels: Mapping[str, Channel]) -> None:
         hosts = sum(len(channel.call("hosts")["hosts"]) for channel in channels.values())
         self.asked.append(([network.name for network in networks], sorted(channels), hosts))
         if self.refuses:
