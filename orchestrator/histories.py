@@ -13,6 +13,7 @@ from orchestrator.errors import ObservationError
 from orchestrator.join.connections import join
 from orchestrator.lab import Lab
 from orchestrator.model.recording import Recording
+from orchestrator.scenarios import nginxes
 from orchestrator.scenarios.clocks import Clocks
 from orchestrator.scenarios.packets import Packets
 from orchestrator.scenarios.sightings import Sightings
@@ -61,6 +62,14 @@ def taken(lab: Lab) -> Recording:
         clocks=clocks.recorded(),
         plan=lab.plan,
     )
+
+
+def with_nginxes(lab: Lab, recording: Recording) -> Recording:
+    """With each nginx that runs in the lab now, and the latest of its logs. Raises LabError."""
+    with lab.another_channel() as channel:
+        found = [nginxes.seen(channel, one, time.time()) for one in nginxes.running(channel)]
+        whole = tuple(msgspec.structs.replace(one, logs=nginxes.logs(channel, one, {})) for one in found)
+    return msgspec.structs.replace(recording, nginxes=whole)
 
 
 def _hint(lab: Lab) -> str:

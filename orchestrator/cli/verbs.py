@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "conns": "Both ends of every connection as one row.",
     "run": "Run scenarios: sockets step by step, with verdicts on both ends.",
     "report": "Tell a run again: steps, verdicts, and ladders of its connections.",
+    "explain": "Which of nginx's directives ended a connection, or what else did.",
     "agent": "A prompt: type steps of a host, see both ends change.",
     "exec": "Run a command in a host.",
     "shell": "Open a shell in a host.",
@@ -39,7 +40,7 @@ VERBS: dict[str, str] = {
     "completion": "Print a script that completes `lab` in your shell.",
 }
 # Verbs of a later day: they are answered, and not offered.
-UNBUILT = ("explain", "diff")
+UNBUILT = ("diff",)
 
 
 class Verbs(click.Group):

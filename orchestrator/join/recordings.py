@@ -19,6 +19,7 @@ import msgspec
 
 from orchestrator.errors import ObservationError
 from orchestrator.garbage import no_collection
+from orchestrator.model.nginx import NginxSeen
 from orchestrator.model.plan import Plan
 from orchestrator.model.recording import (
     CallMade,
@@ -48,6 +49,7 @@ _KINDS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "watch": ("watches", Watch),
     "reading": ("readings", Reading),
     "said": ("said", Said),
+    "nginx": ("nginxes", NginxSeen),
     "call": ("calls", CallMade),
     "translation": ("translations", Translation),
     "change": ("changes", Change),
@@ -115,9 +117,13 @@ def _records(recording: Recording) -> Iterator[tuple[Any, float, Any]]:
     of = {"call": "call", "change": "tracepoint", "look": "snapshot", "sighting": "snapshot"}
     for kind, (field, _) in _KINDS.items():
         for one in getattr(recording, field):
-            yield of.get(kind, "log"), getattr(one, "t", getattr(one, "began", 0.0)), (kind, one)
+            yield of.get(kind, "log"), _moment(one), (kind, one)
     for one in recording.segments:
         yield "packet", one.t, _flat(one)
+
+
+def _moment(one: Any) -> float:
+    return float(getattr(one, "t", getattr(one, "began", 0.0)))
 
 
 def _flat(one: Segment) -> tuple[Any, ...]:

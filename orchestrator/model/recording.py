@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.model.nginx import NginxSeen
 from orchestrator.model.plan import Plan
 from orchestrator.model.rows import Translation
 
@@ -188,3 +189,4 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     clocks: tuple[MachineClock, ...] = ()  # where the lab is on several machines
     plan: Plan | None = None
     translations: tuple[Translation, ...] = ()
+    nginxes: tuple[NginxSeen, ...] = ()  # that ran in it, for `lab explain`

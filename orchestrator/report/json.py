@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from orchestrator.model.events import History, Timeline
+from orchestrator.model.explanations import Explanation
 from orchestrator.model.rows import Connection, Listener, Taken
 
 
@@ -50,6 +51,11 @@ def history(*, lab: str, engine: str, timeline: Timeline) -> str:
             "losses": timeline.losses,
         }
     )
+
+
+def explanations(*, lab: str, engine: str, found: Sequence[Explanation]) -> str:
+    """`{"lab", "engine", "explanations"}`: of each connection what decided it, moment by moment."""
+    return _document({"lab": lab, "engine": engine, "explanations": [one.document() for one in found]})
 
 
 def _history(one: History) -> dict[str, object]:

@@ -237,6 +237,7 @@ class Performer:
     def _run(self, step: Run) -> None:
         began = time.monotonic()
         program = Program(self._requests, step)
+        self._recorder.started(step.host, step.argv)
         if step.name is not None:
             self._ledger.begin((step.host, step.name))
         if step.background:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from orchestrator.model.plan import Plan
 from orchestrator.model.recording import CallMade, Recording, Said
 from orchestrator.scenarios.clocks import Clocks
 from orchestrator.scenarios.ledger import address
 from orchestrator.scenarios.logs import Looks
+from orchestrator.scenarios.nginxes import Nginxes
 from orchestrator.scenarios.packets import Open, Packets
 from orchestrator.scenarios.sightings import Kept, Sightings
 from orchestrator.scenarios.traces import Traces
@@ -39,7 +42,8 @@ _TOLD_ERROR = 0.01  # seconds for an answer to come
 
 class Recorder:
     """A context manager. `origin`: when t = 0 is, on time.monotonic(). `about`: hosts that are watched before
-    others, where there are too many. `several`: the lab is on more than one machine."""
+    others, where there are too many. `several`: the lab is on more than one machine. `nginxes`: hosts in
+    which one may run."""
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Recorder:
         plan: Plan,
         origin: float,
         about: Iterable[str] = (),
+        nginxes: Sequence[str] = (),
         *,
         several: bool = False,
     ) -> None:
@@ -62,6 +67,7 @@ class Recorder:
             here=plan.engine == "namespaces",
             clocks=self._clocks,
         )
+        self._nginxes = Nginxes(open_channel, nginxes)
         self._lock = threading.Lock()
         self._under_way: list[UnderWay] = []
         self._calls = Kept("call", MOST_CALLS)
@@ -70,15 +76,17 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         self._clocks.start()
-        with ThreadPoolExecutor(1) as side_by_side:
-            tracing = side_by_side.submit(self._traces.start)
+        with ThreadPoolExecutor(2) as side_by_side:
+            beside = [side_by_side.submit(self._traces.start), side_by_side.submit(self._nginxes.begin)]
             self._packets.start()
-            tracing.result()
+            for one in beside:
+                one.result()
         self._clocks.shifted(self._packets.shift)
         self._traces.map_clock(self._packets.shift.add)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._nginxes.close()
         self._traces.close()
         self._packets.close()
         self._clocks.close()
@@ -119,6 +127,10 @@ class Recorder:
         if (between := self._between(host, looks)) is not None:
             t, error = sum(between) / 2, (between[1] - between[0]) / 2
         self._say(Said(t=t, error=error, host=host, source="log", kind="line", text=text, detail=told))
+
+    def started(self, host: str, argv: Sequence[str]) -> None:
+        """A step has started a program."""
+        self._nginxes.started(host, argv)
 
     def _between(self, host: str, looks: Looks) -> tuple[float, float] | None:
         """Two looks, where they can be true."""
@@ -223,6 +235,10 @@ class Recorder:
             zone=_zone(self._plan.engine),
             clocks=self._clocks.recorded(),
         )
+
+    def whole(self) -> Recording:
+        """As `recording`, at the end, with what each nginx was and has logged."""
+        return msgspec.structs.replace(self.recording(), nginxes=self._nginxes.taken())
 
     def _made(self, calls: UnderWay) -> Iterable[CallMade]:
         for pending in calls.pending:

@@ -28,6 +28,7 @@ from orchestrator.scenarios.heartbeat import Heartbeat
 from orchestrator.scenarios.ledger import Ledger
 from orchestrator.scenarios.logs import LogFollower
 from orchestrator.scenarios.names import Resolver
+from orchestrator.scenarios.nginxes import may_run
 from orchestrator.scenarios.observer import Observer
 from orchestrator.scenarios.perform import Performer, Stage
 from orchestrator.scenarios.recorder import Recorder
@@ -72,7 +73,15 @@ def run_scenario(
     logs, counters = hosts_of(scenario, LogOf), hosts_of(scenario, CounterOf)
     about = mentioned(scenario, plan)
     with staged(
-        open_channel, plan, audience, began, watch=watch, logs=logs, counters=counters, about=about
+        open_channel,
+        plan,
+        audience,
+        began,
+        watch=watch,
+        logs=logs,
+        counters=counters,
+        about=about,
+        nginxes=may_run(plan, about if "nginx" in repr(scenario) else ()),
     ) as stage:
         return _Performance(stage, scenario, audience).run()
 
@@ -88,14 +97,18 @@ def staged(
     logs: Iterable[str],
     counters: Iterable[str],
     about: Iterable[str] = (),
+    nginxes: Sequence[str] = (),
 ) -> Iterator[Stage]:
     """All that steps are performed with, on channels of their own, as long as the block lasts. `logs`,
-    `counters`: hosts that there are expectations on; `about`: those that are watched before others."""
+    `counters`: hosts that there are expectations on; `about`: those that are watched before others;
+    `nginxes`: those in which an nginx may run, which is recorded, too."""
     requests = Requests(open_channel())
     try:
         with (
             contextlib.closing(open_channel()) as channel,
-            Recorder(open_channel, plan, began, about, several=len(channel.machines) > 1) as recorder,
+            Recorder(
+                open_channel, plan, began, about, nginxes, several=len(channel.machines) > 1
+            ) as recorder,
             Heartbeat() as heartbeat,
         ):
             ledger = Ledger()
@@ -184,7 +197,7 @@ class _Performance:
         for step in self._scenario.cleanup:
             self._attempt((step,), "cleanup")
         self._gather()
-        self._recording = self._stage.recorder.recording()  # before all is closed: that is not the scenario's
+        self._recording = self._stage.recorder.whole()  # before all is closed: that is not the scenario's
         problem = release(self._stage.requests)
         self._problem = self._problem or problem
 

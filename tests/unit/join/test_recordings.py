@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import ObservationError
 from orchestrator.join import recordings
+from orchestrator.model.nginx import KeptFile, KeptLog, NginxSeen
 from orchestrator.model.plan import LabKey, Plan
 from orchestrator.model.recording import (
     CallMade,
@@ -27,6 +28,17 @@ from orchestrator.model.rows import Translation
 
 A, B = ("10.0.0.1", 40000), ("fd00::2", 80)
 SEGMENTS = tuple(Segment(n / 8, "alice", "eth0", n % 2 == 0, A, B, 0x12, n, 7, n, 64) for n in range(200))
+NGINX = NginxSeen(
+    host="alice",
+    at=1_700_000_001.0,
+    argv=("nginx", "-g", "daemon off;"),
+    pids=(2, 3),
+    main="/etc/nginx/nginx.conf",
+    files=(KeptFile(path="/etc/nginx/nginx.conf", text="events {}\n"),),
+    logs=(KeptLog(path="/var/log/nginx/error.log", text="é", whole=False, first=7),),
+    zone=3600.0,
+    missing=("/etc/nginx/none.conf: it could not be read",),
+)
 WHOLE = Recording(
     lab="l",
     engine="namespaces",
@@ -46,6 +58,7 @@ WHOLE = Recording(
     zone=-12600,
     plan=Plan(key=LabKey(owner="o", name="l"), engine="namespaces"),
     translations=(Translation(host="edge", client=A, server=B, new_client=A, new_server=B),),
+    nginxes=(NGINX,),
 )
 
 
