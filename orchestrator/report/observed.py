@@ -99,7 +99,7 @@ def _with_recording(without: Observed, record: ScenarioRecord, recording: Record
         without,
         timeline=joined,
         history=history,
-        why="" if history else "no connection of it was recorded",
+        why="" if history else "no TCP connection of it was recorded",
         orphans=dict(_orphans(record, subject)),
         heard=tuple(_heard(record, [one for one in short.calls if one.t >= first])),
         lines=tuple(sorted(_lines(short, first), key=lambda line: not log_lines.complaint(line))),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import msgspec
@@ -23,7 +23,11 @@ from orchestrator.report.markdown import Anchors, block, code, link, table, text
 from orchestrator.report.observed import Heard, Observed, Program, last_state, observed
 
 COLUMNS = 100  # of ladders
-FIRST_PORT = 40001  # what stands for the client's port
+FIRST_PORT = 40001  # what stands for the first port that a kernel has chosen
+_CHOSEN = re.compile(
+    r"(?<=[0-9\]]:)(?:3[3-9][0-9]{3}|32[89][0-9]{2}|327[7-9][0-9]|3276[89]|[45][0-9]{4}|60[0-9]{3})\b"
+)
+# 32768 to 60999: net.ipv4.ip_local_port_range unless set, ip(7)
 MOST_LINES = 12  # of logs
 HEADS = (
     "Directive",
@@ -67,7 +71,7 @@ def markdown(record: RunRecord, found: Mapping[str, Recording | str]) -> str:
         if (its := _family(one.record, record)) != family:
             family = its
             lines += [f"## {text(family)}", ""]
-        lines += _section(one, entries)
+        lines += _numbered(_section(one, entries))
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -376,13 +380,13 @@ def _said(seen: Observed) -> Iterator[str]:
 
 
 def _ladder(history: History, timeline: Timeline) -> Iterator[str]:
-    """As text, with a number for the port that the client's kernel has chosen. Logs stand beside it: many
-    have seconds as their times."""
+    """As text. Logs stand beside it: many have seconds as their times."""
     laid = run_timeline.laid_out(history, timeline, COLUMNS, logs=False)
-    laid = msgspec.structs.replace(laid, began="")
-    chosen = {history.client_address[1]} | ({history.client.port} if history.client else set())
-    for line in ladder_text.lines(laid):
-        clean = harmless(line)
-        for number, port in enumerate(sorted(chosen), FIRST_PORT):
-            clean = re.sub(rf"(?<=:){port}\b", str(number), clean)
-        yield clean
+    return map(harmless, ladder_text.lines(msgspec.structs.replace(laid, began="")))
+
+
+def _numbered(lines: Iterable[str]) -> Iterator[str]:
+    """Ports that a kernel has chosen, by their range, get numbers in the order in which they come."""
+    found: dict[str, str] = {}
+    for line in lines:
+        yield _CHOSEN.sub(lambda port: found.setdefault(port.group(), str(FIRST_PORT + len(found))), line)

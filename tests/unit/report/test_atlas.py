@@ -52,5 +52,17 @@ def test_it_says_which_nginx_and_which_kernel() -> None:
 
 
 def test_it_is_of_a_run_that_passed() -> None:
-    assert "did not pass" not in PAGE, "run `make atlas` on a computer that is less busy"
-    assert "No ladder" not in PAGE
+    failed = {
+        name for name, body in sections().items() if re.search(r"^\*\*(fail|unknown)\*\*", body, re.MULTILINE)
+    }
+    assert failed == NOT_JUDGED, "run `make atlas` on a computer that is less busy"
+
+
+NOT_JUDGED = {
+    "proxy-send-gap"
+}  # of a bulk transfer not each byte is recorded: the last one of a recv is not known
+
+
+def test_each_has_a_ladder_but_those_without_a_connection() -> None:
+    lacking = {name for name, body in sections().items() if "No ladder" in body}
+    assert lacking == {one.name for one in PACK.scenarios if "-udp" in one.name}
