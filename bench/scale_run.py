@@ -29,6 +29,7 @@ from orchestrator.engines.fake_session import Session
 from orchestrator.engines.spread import SpreadEngine
 from orchestrator.fanout import Request, ask_all
 from orchestrator.lab import Lab
+from orchestrator.lacking import STRUCTURE
 from orchestrator.model.plan import LabKey, Plan
 from orchestrator.owner import owner
 from orchestrator.plan import changes, make_plan
@@ -139,7 +140,7 @@ def up(plan: Plan, laps: Laps) -> Lab:
     """All that `lab up` does once there is a plan."""
     engine = Machines()
     todo = changes(None, plan)
-    structure = [change for change in todo if change.action in bringup.STRUCTURE]
+    structure = [change for change in todo if change.action in STRUCTURE]
     with laps.lap("up"):
         channel = engine.apply(plan, structure, lambda _: None)
         failed = bringup.Steps(channel, plan, todo, lambda _: None).carry_out()

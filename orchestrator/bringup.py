@@ -21,12 +21,11 @@ from orchestrator.errors import (
     DaemonError,
     DaemonGone,
     EngineError,
-    MachineUnreachable,
     UsageError,
 )
 from orchestrator.fanout import Answer, Request, ask_all, raise_first, until
 from orchestrator.lab import Lab, deployed
-from orchestrator.model.impairments import Impaired
+from orchestrator.lacking import STRUCTURE, differences
 from orchestrator.model.plan import (
     Change,
     LabKey,
@@ -43,18 +42,6 @@ from orchestrator.wire import CHUNK, Channel
 
 CONNECT_SECONDS = 10.0  # how long a connect of `up` may take before it is reported as failed
 SERVER_SECONDS = 20.0  # how long a program may take until it listens where somebody connects to
-STRUCTURE = (
-    *("remove-host", "remove-network", "make-network", "span-network", "make-host"),  # what an engine does
-)
-ORDER = (
-    *STRUCTURE,
-    "configure",
-    "files",
-    "listen",
-    "run",
-    "impair",
-    "connect",
-)  # in which changes are carried out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,52 +162,6 @@ def _change(prepared: Prepared, lab: Lab, say: Progress) -> Outcome:
     )
 
 
-def differences(running: Lab, plan: Plan) -> tuple[Change, ...]:
-    """From what really runs to the plan: with the same file, a host or a connection may have gone."""
-    seen = {str(host.get("name")): host for host in running.hosts()}
-    if away := [host for host in seen.values() if host.get("alive") is None]:
-        raise MachineUnreachable(str(away[0].get("why")), "`lab up` needs all machines of the lab")
-    dead = [h.name for h in running.plan.hosts if not seen.get(h.name, {}).get("alive")]
-    there = msgspec.structs.replace(
-        running.plan, hosts=tuple(h for h in running.plan.hosts if h.name not in dead)
-    )
-    removals = [Change(action="remove-host", subject=name, why="it has ended") for name in dead]
-    found = changes_between(there, plan)
-    known = {(change.action, change.subject) for change in found}
-    lost = [
-        c
-        for h in plan.hosts
-        if h.name in seen
-        for c in missing(h, seen[h.name])
-        if (c.action, c.subject) not in known
-    ]
-    if plan.impaired != Impaired() and ("impair", plan.key.name) not in known and healed(running):
-        lost.append(Change(action="impair", subject=plan.key.name, why="it was healed"))
-    return tuple(sorted((*removals, *found, *lost), key=lambda change: ORDER.index(change.action)))
-
-
-def healed(running: Lab) -> bool:
-    """Whether what the file declares of links and cuts was taken back."""
-    try:
-        return running.channel.call("impairments").get("declared") is None
-    except DaemonError:
-        return False
-
-
-def missing(host: PlannedHost, seen: dict[str, Any]) -> Iterator[Change]:
-    """What a running host should hold open, or run, and does not. A program that has ended is left alone."""
-    open_ports = {int(one.get("port", 0)) for one in seen.get("listening", [])}
-    if any(one.port not in open_ports for one in host.listen):
-        yield Change(action="listen", subject=host.name, why="it no longer listens")
-    if host.run and not seen.get("programs"):
-        yield Change(action="run", subject=host.name, why="its program does not run")
-    wanted = sum(one.times for one in host.connect)
-    if seen.get("connected", 0) < wanted:
-        yield Change(
-            action="connect", subject=host.name, why=f"{seen.get('connected', 0)} of {wanted} are open"
-        )
-
-
 def restart(lab: Lab, host: str, say: Progress = lambda _: None) -> tuple[str, ...]:
     """Make one host anew as it is planned; a line for each socket that could not be opened."""
     lab.host(host)
@@ -281,7 +222,7 @@ class Steps:
         """All steps; a line for each socket that could not be opened."""
         self.configure()
         self.files()
-        failed = self.listen()
+        failed = self.listen() + self.dns()
         self.run()
         failed += self.impair()
         failed += self.connect()
@@ -323,6 +264,23 @@ class Steps:
             for answer in answers
             for one in answer.value.get("failed", [])
         ]
+
+    def dns(self) -> list[str]:
+        """The DNS servers; a line for each socket that could not be opened, or that the engine has not."""
+        hosts = self.subjects("dns")
+        nothing: dict[str, Any] = {"addresses": [], "records": {}}
+        told = [(host.name, msgspec.to_builtins(host.dns) if host.dns else nothing) for host in hosts]
+        answers = ask_all(self.channel, [Request("dns", {"host": name, **spec}) for name, spec in told])
+        failed = []
+        for answer in answers:
+            name = answer.request.arguments["host"]
+            if isinstance(answer.error, DaemonError) and not isinstance(answer.error, DaemonGone):
+                failed.append(f"{name}: cannot be a DNS server: {answer.error.message}")
+            else:
+                raise_first([answer])
+            said = answer.value.get("failed", []) if answer.error is None else []
+            failed += [f"{name}: cannot answer on {_place(one)}: {one.get('errno')}" for one in said]
+        return failed
 
     def run(self) -> None:
         """The programs of `run:`; one whose command or files changed is stopped first."""

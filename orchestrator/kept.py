@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.errors import ObservationError, UsageError
 from orchestrator.join import recordings
@@ -15,6 +18,7 @@ from orchestrator.report import run_documents
 from orchestrator.runs import DOCUMENT
 
 MOST_DOCUMENT = 1 << 30  # bytes of a run's document that are read
+RECENT = 5  # runs that are looked at for how long scenarios take
 Found = Mapping[str, Recording | str]
 
 
@@ -59,6 +63,28 @@ def read(folder: Path) -> RunRecord:
         raise UsageError(f"{path}: {error.strerror}") from error
     except ObservationError as error:
         raise UsageError(f"{path}: {error.message}") from error
+
+
+def seconds(lab: str) -> dict[str, float]:
+    """How long each scenario took when it was last run, by label: a hint; what cannot be read is left out."""
+    found: dict[str, float] = {}
+    for folder in reversed(folders(lab)[-RECENT:]):
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            run = msgspec.json.decode((folder / DOCUMENT).read_bytes(), type=_Lasted)
+            for one in run.scenarios:
+                found.setdefault(one.label, one.duration)
+    return found
+
+
+class _Took(msgspec.Struct):
+    label: str
+    duration: float = 0.0
+
+
+class _Lasted(msgspec.Struct):
+    """Of a run's document what `seconds` needs."""
+
+    scenarios: list[_Took] = []
 
 
 def read_recordings(folder: Path, record: RunRecord) -> Found:

@@ -12,7 +12,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -34,14 +34,16 @@ from orchestrator.scenarios.run import Audience, Done, run_scenario
 
 KEPT = 50  # runs of one lab whose folders stay
 DOCUMENT = "run.json"
+INCLUDED = "included"  # the folder of what the lab file includes, under the names that it gives
 SUFFIX = ".recording"
 MOST_RECORDED = 64 << 20  # bytes of a run's recordings
 LEAST_RECORDED = 64 << 10  # bytes; with less room a recording is not begun
 
 
-def choose(scenarios: Sequence[Scenario], wanted: Sequence[str]) -> list[Scenario]:
+def choose(scenarios: Sequence[Scenario], wanted: Sequence[str], row: str | None = None) -> list[Scenario]:
     """Those of these names, labels (`full[size=3]`) or patterns, in the file's order; all where none is
-    named. Raises UsageError for a name that none has."""
+    named. With `row` of each table only the row of that name, of one without such a row the first. Raises
+    UsageError for a name that none has."""
     if not scenarios:
         raise UsageError("the lab file has no scenarios", "write them under `scenarios:`")
     chosen: set[int] = set()
@@ -53,7 +55,18 @@ def choose(scenarios: Sequence[Scenario], wanted: Sequence[str]) -> list[Scenari
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
             raise UsageError(f"there is no scenario {name}", hint)
         chosen |= found
-    return [one for at, one in enumerate(scenarios) if not wanted or at in chosen]
+    some = [one for at, one in enumerate(scenarios) if not wanted or at in chosen]
+    return some if row is None else list(_of_row(some, row))
+
+
+def _of_row(scenarios: Sequence[Scenario], row: str) -> Iterator[Scenario]:
+    names = {one.row_name: None for one in scenarios if one.row_name}
+    if row not in names:
+        hint = f"there are {', '.join(names)}" if names else "a row is named by `row: NAME` in its table"
+        raise UsageError(f"no table has a row {row}", hint)
+    for _, rows in itertools.groupby(scenarios, key=lambda one: one.name):
+        of_one = list(rows)
+        yield next((one for one in of_one if one.row_name == row), of_one[0])
 
 
 def _matches(scenario: Scenario, name: str) -> bool:
@@ -71,25 +84,37 @@ class Runner:
         watch: bool = False,
         say: Progress = quiet,
         recorded: Callable[[ScenarioRecord, Recording], None] | None = None,
+        name: str | None = None,
     ) -> None:
-        """`recorded`: is told what was recorded of each scenario that nobody has interrupted."""
+        """`recorded`: is told what was recorded of each scenario that nobody has interrupted. `name`: of the
+        lab that this one is a copy of; it is what records and recordings have."""
         self.lab, self.audience, self.watch, self.say = lab, audience, watch, say
-        self._tell = recorded
+        self._tell, self.name = recorded, name or lab.key.name
         self.began = time.monotonic()
         self.records: list[ScenarioRecord] = []
-        self.recordings: dict[str, bytes] = {}  # by the name of the file that each is to have
+        self.recordings = Recordings()
 
     def run(self, scenario: Scenario) -> ScenarioRecord:
         """One scenario; the lab is as before when this returns. Ctrl-C is raised again when it is."""
         with locked(performance_of(self.lab.key.name), self.say):
             done = self._done(scenario)
-            record = self._recorded(self._mended(done), done.recording)
+            recording = self._named(done.recording)
+            record = self._recorded(self._mended(done), recording)
         self.records.append(record)
         if done.interrupted is not None:
             raise done.interrupted
-        if self._tell is not None and done.recording is not None:
-            self._tell(record, done.recording)
+        if self._tell is not None and recording is not None:
+            self._tell(record, recording)
         return record
+
+    def _named(self, recording: Recording | None) -> Recording | None:
+        """Of the lab that the file names, also where a copy of it was recorded."""
+        plan = None if recording is None else recording.plan
+        if recording is None or plan is None or self.name == self.lab.key.name:
+            return recording
+        key = msgspec.structs.replace(plan.key, name=self.name)
+        plan = msgspec.structs.replace(plan, key=key)
+        return msgspec.structs.replace(recording, lab=self.name, plan=plan)
 
     def _done(self, scenario: Scenario) -> Done:
         """It was performed, as far as it went. Raises LabError where the lab could not be reached: a scenario
@@ -110,6 +135,8 @@ class Runner:
                     label=scenario.label,
                     title=scenario.title,
                     line=scenario.line,
+                    file=scenario.file,
+                    about=scenario.about,
                     verdict="unknown",
                     began=time.monotonic() - self.began,
                     problem=error.message,
@@ -128,30 +155,49 @@ class Runner:
 
     def _recorded(self, record: ScenarioRecord, recording: Recording | None) -> ScenarioRecord:
         """With its recording kept, as far as there is room for it."""
-        room = MOST_RECORDED - sum(map(len, self.recordings.values()))
+        room = self.recordings.room
         if recording is None or room < LEAST_RECORDED:
             return record
-        name = self._unused(re.sub(r"[^A-Za-z0-9._=-]+", "-", record.label).strip("-.") or "scenario")
-        self.recordings[name] = recordings.encode(recording, room)
+        name = self.recordings.keep(record.label, recordings.encode(recording, room))
         return msgspec.structs.replace(record, recording=name)
-
-    def _unused(self, stem: str) -> str:
-        """A name for a file, which no scenario that was run before has."""
-        for number in itertools.count(1):
-            name = f"{stem[:100]}{f'-{number}' if number > 1 else ''}{SUFFIX}"
-            if name not in self.recordings:
-                return name
-        raise AssertionError("numbers do not end")
 
     def record(self) -> RunRecord:
         """All that was run so far."""
-        return RunRecord(
-            lab=self.lab.key.name,
-            engine=self.lab.engine.name,
-            verdict=worst(tuple(one.verdict for one in self.records)) if self.records else "unknown",
-            environment=environment(),
-            scenarios=tuple(self.records),
-        )
+        return record_of(self.name, self.lab.engine.name, self.records)
+
+
+def record_of(lab: str, engine: str, records: Sequence[ScenarioRecord], **more: str) -> RunRecord:
+    """Of a run in which these were performed. `more`: of its environment."""
+    return RunRecord(
+        lab=lab,
+        engine=engine,
+        verdict=worst(tuple(one.verdict for one in records)) if records else "unknown",
+        environment={**environment(), **more},
+        scenarios=tuple(records),
+    )
+
+
+class Recordings(dict[str, bytes]):
+    """Those of a run, by the names of the files that they are to have."""
+
+    def __init__(self, most: int | None = None) -> None:
+        super().__init__()
+        self.most = MOST_RECORDED if most is None else most
+
+    @property
+    def room(self) -> int:
+        """Bytes that are left for more."""
+        return self.most - sum(map(len, self.values()))
+
+    def keep(self, label: str, data: bytes) -> str:
+        """Take in that of the scenario with this label; the name of its file."""
+        stem = re.sub(r"[^A-Za-z0-9._=-]+", "-", label).strip("-.") or "scenario"
+        for number in itertools.count(1):
+            name = f"{stem[:100]}{f'-{number}' if number > 1 else ''}{SUFFIX}"
+            if name not in self:
+                self[name] = data
+                return name
+        raise AssertionError("numbers do not end")
 
 
 def mend(lab: Lab, powered_off: Iterable[str], ended_programs: Iterable[str], say: Progress = quiet) -> None:
@@ -196,6 +242,8 @@ def keep(
             OSError
         ):  # read once already; gone or changed by now is no failure of the run
             shutil.copyfile(topology.path, folder / "lab.yaml")
+            for name in topology.included:
+                _copy(Path(topology.folder, name), folder / INCLUDED, name)
     except OSError as error:
         raise UsageError(
             f"the run cannot be kept: {error}", "XDG_STATE_HOME may be another folder"
@@ -203,3 +251,10 @@ def keep(
     for old in sorted(base.iterdir())[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _copy(source: Path, into: Path, name: str) -> None:
+    """An included file under its name; one that is no name below a folder (`a/../b`) loses the dots."""
+    target = into.joinpath(*(part for part in Path(name).parts if part not in ("/", "..")))
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

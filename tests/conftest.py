@@ -4,6 +4,10 @@
 fake one, it is there once more as a lab on two machines. An engine that does not work here is skipped with
 what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail. `docker-ssh` is docker on a
 machine over SSH: the modules of ON_MACHINES are run there, too, after `make machines`.
+
+Side by side (`pytest -n 3 --dist loadgroup`, as `make test` does) all tests of one engine are one lane, since
+two labs of one Docker Engine can ask for the same subnet, and timings want a computer that is not crowded;
+the others go by file.
 """
 
 from __future__ import annotations
@@ -13,8 +17,10 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, nullcontext
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from orchestrator.engines import registry
 from orchestrator.engines.base import Engine, Probe
@@ -32,6 +38,9 @@ LabFactory = Callable[[str], Rig]
 # Where the tests run in the background of a script, SIGINT is ignored (POSIX, 2.11), and what ignores it is
 # not interrupted: here the commands under test are those of a user at a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+HERE = Path(__file__).parent
+settings.register_profile("lab", deadline=None)  # how long a busy computer takes is not what is tested
+settings.load_profile("lab")
 TEST_SECONDS = 180  # after which a test hangs: no test waits for the job's own limit
 
 
@@ -51,6 +60,23 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests are one after the other where they go side by side."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(lane(item.path.relative_to(HERE).as_posix(), item.name)))
+
+
+def lane(path: str, name: str) -> str:
+    """The group of a test: an engine, the machines that are tried, or its file."""
+    if "machines" in path and path.startswith("e2e/"):
+        return "machines"
+    for engine in ("docker", "namespaces"):
+        if engine in name.partition("[")[2] or engine in path:
+            return engine
+    return "namespaces" if path.startswith("e2e/") else path
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

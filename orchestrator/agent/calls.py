@@ -20,6 +20,7 @@ from orchestrator.agent.forks import Forks
 from orchestrator.agent.poll import Loop
 from orchestrator.agent.requests import Request, guarded
 from orchestrator.agent.sockets import Descriptor, Descriptors
+from orchestrator.agent.written import Written, write
 
 
 class Calls:
@@ -29,6 +30,7 @@ class Calls:
         self.loop = loop
         self.descriptors = descriptors
         self.forks = Forks(loop)
+        self.written = Written()
         self.labelled: dict[object, set[Call]] = {}  # those under way that can be interrupted
 
     def handle(self, request: Request) -> None:
@@ -213,6 +215,7 @@ VERBS: dict[str, Callable[[Call], Steps | None]] = {
     "fork": _fork,
     "tls": tls.handshake,
     "http": http.http,
+    "write": write,
     "kill": _kill,
     "poll": _poll,
     "list": _list,

@@ -32,7 +32,7 @@ def put(request: Request) -> None:
     """
     path, mode = _path(request), request.message.get("mode")
     os.makedirs(os.path.dirname(path) or "/", exist_ok=True)
-    fd = _open(path, os.O_WRONLY | os.O_CREAT, 0o644 if mode is None else int(mode))
+    fd = regular(path, os.O_WRONLY | os.O_CREAT, 0o644 if mode is None else int(mode))
     if mode is not None:
         os.fchmod(fd, int(mode) & 0o7777)
     _Put(request, fd)
@@ -75,7 +75,7 @@ class Get:
     def __init__(self, loop: Loop, request: Request) -> None:
         self._loop = loop
         self._request = request
-        self._fd = _open(_path(request), os.O_RDONLY)
+        self._fd = regular(_path(request), os.O_RDONLY)
         about = os.fstat(self._fd)
         self._size, self._announced = 0, about.st_size
         self._mode = stat.S_IMODE(about.st_mode)
@@ -199,13 +199,17 @@ def mkdir(request: Request) -> None:
 
 
 def _path(request: Request) -> str:
-    path = request.message.get("path")
+    return absolute(request.message.get("path"))
+
+
+def absolute(path: object) -> str:
+    """The path, if it is one from the root of the host on. Raises PathError."""
     if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
         raise errors.PathError(f"{path!r} is no absolute path")
     return path
 
 
-def _open(path: str, flags: int, mode: int = 0o644) -> int:
+def regular(path: str, flags: int, mode: int = 0o644) -> int:
     """A descriptor of a regular file; anything else is an OSError that says what it is."""
     fd = os.open(path, flags | _SAFE, mode)
     kind = os.fstat(fd).st_mode
@@ -215,6 +219,18 @@ def _open(path: str, flags: int, mode: int = 0o644) -> int:
     if stat.S_ISDIR(kind):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     raise errors.PathError(f"{path}: not a regular file")
+
+
+def replace(path: str, data: bytes, mode: int | None = None) -> None:
+    """What a file holds from now on, written in place; it is made where there is none."""
+    fd = regular(path, os.O_WRONLY | os.O_CREAT, 0o644 if mode is None else mode)
+    try:
+        if mode is not None:
+            os.fchmod(fd, mode)
+        _write_all(fd, data)
+        _cut(fd, len(data))
+    finally:
+        os.close(fd)
 
 
 def _cut(fd: int, size: int) -> None:

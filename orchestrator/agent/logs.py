@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 
 from orchestrator import wire
 from orchestrator.agent.poll import Loop, Timer
@@ -31,6 +32,10 @@ class _RingSource:
         self._at += len(data)
         return data
 
+    def looks(self) -> wire.Message:
+        """It was not looked for: it came by itself."""
+        return {}
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -42,12 +47,26 @@ class _FileSource:
         self.name = path
         self._fd = -1
         self._inode = 0
+        began = time.monotonic()
         self._open()
         if self._fd >= 0 and tail is not None:
             self._skip(tail)
+        # When nothing more was in it than what has been read; of what was there before nobody knows.
+        self._since: float | None = began if self._fd < 0 or tail == 0 else None
 
     def read(self, size: int) -> bytes:
         """What comes next, b"" where nothing has been added."""
+        began = time.monotonic()
+        data = self._read(size)
+        if not data:
+            self._since = began
+        return data
+
+    def looks(self) -> wire.Message:
+        """When there was nothing more, and now: in between was written what was read last."""
+        return {} if self._since is None else {"since": self._since, "at": time.monotonic()}
+
+    def _read(self, size: int) -> bytes:
         if self._fd < 0:
             self._open()
         if self._fd < 0:
@@ -112,6 +131,8 @@ class Logs:
         if self._follow:
             for source in self._rings:
                 source.ring.followers.append(self._schedule)
+        if request.message.get("begun"):
+            request.part({"begun": True})  # the files are open: what is written from now on will be told
         self._schedule()
 
     def _schedule(self) -> None:
@@ -124,7 +145,7 @@ class Logs:
         self._scheduled = False
         if not self._request.open or self._request.window <= 0:
             return
-        more = [self._pass(source.name, source.read) for source in self._sources]
+        more = [self._pass(source) for source in self._sources]
         if any(more):
             self._schedule()
         elif self._follow:
@@ -133,12 +154,13 @@ class Logs:
             self._close()
             self._request.ok({})
 
-    def _pass(self, name: str, read: Callable[[int], bytes]) -> bool:
+    def _pass(self, source: _RingSource | _FileSource) -> bool:
         if self._request.window <= 0:
             return True
-        data = read(min(wire.CHUNK, self._request.window))
+        data = source.read(min(wire.CHUNK, self._request.window))
         if data:
-            self._request.part({"source": name}, data)
+            about = source.looks() if self._follow else {}
+            self._request.part({"source": source.name, **about}, data)
         return bool(data)
 
     def _look_later(self) -> None:

@@ -15,6 +15,7 @@ from orchestrator import errors, wire
 from orchestrator.agent import files, spawn
 from orchestrator.agent.execs import Execs
 from orchestrator.agent.logs import Logs
+from orchestrator.agent.nameserver import Nameserver
 from orchestrator.agent.poll import Loop
 from orchestrator.agent.programs import Programs
 from orchestrator.agent.requests import Channel, Request
@@ -37,6 +38,7 @@ class Agent:
         self._scopes = Scopes(self.loop, descriptors)
         self._listeners = Listeners(self.loop, descriptors)
         self._connections = Connections(self.loop, descriptors)
+        self._nameserver = Nameserver(self.loop)
         self._programs = Programs(self.loop, before_exec)
         self._execs = Execs(self.loop, before_exec)
         self.ops: dict[str, Callable[[Request], object]] = {
@@ -45,6 +47,8 @@ class Agent:
             "release": self._scopes.release,
             "listen": lambda request: request.ok(self._listeners.set(_wanted(request, "listen"))),
             "connect": self._connect,
+            "dns": self._nameserver.serve,
+            "answer": self._nameserver.answer,
             "start": self._programs.start,
             "stop": self._programs.stop,
             "signal": self._programs.signal,

@@ -49,7 +49,8 @@ class Scope:
             self._many = max(_FEW, 2 * len(self._under_way))
 
     def end(self) -> int:
-        """Cancel what is under way, reset and close everything, end the children; how many were open.
+        """Cancel what is under way, reset and close everything, end the children, give back the files that
+        were written; how many descriptors were open.
 
         Descriptors go first: a child's end needs some, and there may be none left.
         """
@@ -64,6 +65,7 @@ class Scope:
                 sockets.reset_on_close(descriptor.sock)
             self._descriptors.drop(descriptor)
         self._calls.forks.reset_all()
+        self._calls.written.undo()
         return len(open_ones)
 
 

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 def command(names: tuple[str, ...], forget: bool) -> int:
     """Remove labs of yours that were left incomplete: their `up` was killed, or their daemon was.
 
-    All of them, or those named. Running labs, those that a command is at work on or whose daemon is too busy
-    to answer, and whatever is not yours, are left alone.
+    All of them, or those named; also copies that a killed `lab run --jobs` or pytest has left. Running labs,
+    those that a command is at work on or whose daemon is too busy to answer, and whatever is not yours, are
+    left alone.
     """
     import msgspec
 
-    from orchestrator import roster
+    from orchestrator import leased, roster
     from orchestrator.cli.machines import prompting
     from orchestrator.cli.progress import shown
     from orchestrator.lab import all_found
@@ -43,7 +44,12 @@ def command(names: tuple[str, ...], forget: bool) -> int:
             roster.note(msgspec.structs.replace(record, machines=()))
             where = ", ".join(machine.name for machine in record.machines)
             say(f"lab {name} is forgotten; what is left of it on {where} stays there")
+    removed: list[str] = []
+    problems = leased.sweep(removed.append, names)
     found, failures = all_found()
+    failures += map(LabError, problems)
+    for line in removed:
+        say(line)
     stale = [one for one in found if one.state == "incomplete" and (not names or one.key.name in names)]
     for one in stale:
         try:
@@ -61,7 +67,7 @@ def command(names: tuple[str, ...], forget: bool) -> int:
         if one.state == "silent" and (not names or one.key.name in names):
             cure = f"`lab down {one.key.name}` removes it"
             say(f"lab {one.key.name} ({one.engine}) does not answer and is left alone: {cure}")
-    if not stale:
+    if not (stale or removed):
         say("nothing was left behind")
     if failures:
         raise ExceptionGroup("not everything could be removed", failures)

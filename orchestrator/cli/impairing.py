@@ -30,7 +30,7 @@ def asked_in_words(
     from orchestrator.read.words import Word
 
     findings = Findings("")
-    people = Residents(lab.names(), (), [one.name for one in lab.plan.networks])
+    people = Residents.of(lab.plan)
     found = [
         Word(1, at, match[2], key=match[1]) if (match := _KEY.fullmatch(word)) else Word(1, at, word)
         for at, word in enumerate(words, 1)
@@ -52,18 +52,23 @@ def tell(lab: Lab, op: str, arguments: dict[str, Any], as_json: bool) -> int:
     doubts = doubtful(answer)
     if as_json:
         print_json(answer)
+    elif op == "answer":
+        say(f"{harmless(str(arguments['text']))}{_for(arguments)}: in force")
     elif op == "heal":
         say("put back in" if answer.get("healed") else "nothing was pulled out")
     else:
-        seconds = arguments.get("seconds")
-        for_ = f" for {seconds:g} s" if seconds else ""
         say(
-            f"{harmless(str(arguments['text']))}{for_}: "
+            f"{harmless(str(arguments['text']))}{_for(arguments)}: "
             + ("not verified" if doubts else "in force, verified")
         )
     if doubts:
         say(f"lab: {harmless(doubts)}")
     return 4 if doubts else 0
+
+
+def _for(arguments: dict[str, Any]) -> str:
+    seconds = arguments.get("seconds")
+    return f" for {seconds:g} s" if seconds else ""
 
 
 def impairments(lab: Lab) -> dict[str, Any]:
@@ -103,12 +108,22 @@ def lines(seen: dict[str, Any]) -> Iterator[str]:
     """A line for each link that is not as usual, and for each cut."""
     for one in seen.get("links", []):
         yield f"link {_named(one)}: {_like(one)}"
+    yield from name_lines(seen)
     for one in seen.get("impairments", []):
         if one.get("kind") == "cut":
             left = "" if one.get("left") is None else f", {one['left']:.1f} s left"
             yield f"{one.get('text')}{left}"
         if one.get("failed"):
             yield f"{one.get('text')}: not in force: {one['failed']}"
+
+
+def name_lines(seen: dict[str, Any]) -> Iterator[str]:
+    """A line for each name that is not answered as usual."""
+    for one in seen.get("names", []):
+        late = f" late={one['late'] * 1000:g}ms" if one.get("late") else ""
+        answer = one.get("answer") or ""
+        said = f" answer={answer if isinstance(answer, str) else ','.join(answer)}" if answer else ""
+        yield f"dns {one['host']}{':' if one['name'] else ''}{one['name']}:{late}{said}"
 
 
 def echo_lines(seen: dict[str, Any]) -> None:

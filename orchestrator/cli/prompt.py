@@ -75,9 +75,7 @@ class Prompt:
         self.lab, self.host = lab, host
         hosts = lab.plan.hosts
         self._programs = [one.name for one in hosts if one.run]
-        networks = [one.name for one in lab.plan.networks]
-        residents = Residents([one.name for one in hosts], self._programs, networks)
-        self.reader = StepSession(residents, host)
+        self.reader = StepSession(Residents.of(lab.plan), host)
         self.echo = Echo()
         self.lines: Lines = lines(f"{host or lab.key.name}> ", self._complete)
         self._ports: tuple[float, list[str]] = (0.0, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,28 @@ from orchestrator.cli.paper import ascii_option, paper_for
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
+    from orchestrator.cli.told import Told
+    from orchestrator.jobs.crew import Crew
     from orchestrator.model.steps import Scenario
     from orchestrator.model.topology import Topology
     from orchestrator.report.run_timeline import Asked
     from orchestrator.runs import Runner
 
 STDOUT = "-"
+PER_PROCESSOR = 3  # scenarios at once by `--jobs auto`: most of them wait (decision 0021)
+
+
+def jobs_of(_context: click.Context, _option: click.Parameter, value: str | None) -> int:
+    """How many scenarios at once: `--jobs`, 1 where it is not said."""
+    if value == "auto":
+        return PER_PROCESSOR * (os.cpu_count() or 1)
+    try:
+        jobs = int(value or 1)
+    except ValueError:
+        jobs = 0
+    if jobs < 1:
+        raise UsageError(f"--jobs {value}: neither a number from 1 on nor auto")
+    return jobs
 
 
 @click.command("run")
@@ -38,6 +55,16 @@ STDOUT = "-"
     metavar="NAME",
     shell_complete=complete_labs,
     help="Another name of the lab than the file's",
+)
+@click.option(
+    "--row", metavar="NAME", help="Of each table only the row of that name; of one without it the first"
+)
+@click.option(
+    "--jobs",
+    metavar="N|auto",
+    callback=jobs_of,
+    help="Run so many at once, each in a copy of the lab; auto: "
+    f"{PER_PROCESSOR} for each processor of this computer",
 )
 @click.option("--step", is_flag=True, help="Show each step and wait for a key before it")
 @click.option("--repeat", type=click.IntRange(1), metavar="N", help="Run so many times over")
@@ -64,7 +91,12 @@ STDOUT = "-"
     help="Confirm that the file opens the internet to its hosts, or makes them on other computers",
 )
 def command(
-    names: tuple[str, ...], path: str | None, engine: str | None, lab_name: str | None, **chosen: object
+    names: tuple[str, ...],
+    path: str | None,
+    engine: str | None,
+    lab_name: str | None,
+    row: str | None,
+    **chosen: object,
 ) -> int:
     """Run scenarios of a lab file, all unless some are named (also as patterns, `queue-*`).
 
@@ -83,16 +115,19 @@ def command(
         raise UsageError("--html: not supported yet")
     if chosen["step"] and chosen["quiet"]:
         raise UsageError("--step shows every step, and --quiet none")
+    if chosen["step"] and chosen["jobs"] != 1:
+        raise UsageError("--step waits for a key before each step, and --jobs for none")
     if chosen["json_path"] == STDOUT and chosen["junit_path"] == STDOUT:
         raise UsageError("--json and --junit cannot both go to stdout")
     topology = read(path or DEFAULT_FILE, lab_name)
-    scenarios = choose(topology.scenarios, names)
+    scenarios = choose(topology.scenarios, names, row)
     if chosen["only_list"]:
         for one in scenarios:
             click.echo(f"{one.label}{f': {one.title}' if one.title else ''}")
         return 0
     confirm(topology, bool(chosen["yes"]))
-    return _Run(topology, engine or "auto", chosen).perform(scenarios)
+    run = _Run(topology, engine or "auto", chosen)
+    return run.perform(scenarios) if chosen["jobs"] == 1 else run.perform_side_by_side(scenarios)
 
 
 class _Run:
@@ -136,6 +171,47 @@ class _Run:
                     lab.down(say)
         return code
 
+    def perform_side_by_side(self, scenarios: list[Scenario]) -> int:
+        """Each in a copy of the lab, of which nothing is left; a lab of the file that runs is left alone."""
+        from orchestrator import kept
+        from orchestrator.cli.told import Told, terminal_style
+        from orchestrator.engines import registry
+        from orchestrator.jobs import crew
+        from orchestrator.jobs.messages import Telling
+
+        self._check_files()
+        engine, reason = registry.choose(self.engine if self.engine != "auto" else self.topology.engine)
+        crew.refuse_copies(self.topology, engine.name)
+        say(reason)
+        stream = sys.stderr if self.to_stdout else sys.stdout
+        told = Told(stream, quiet=self.quiet)
+        telling = Telling(
+            style=terminal_style(stream),
+            paper=paper_for(stream, ascii_only=bool(self.chosen["ascii_only"])),
+            quiet=self.quiet,
+            timeline=self.timeline(stream.isatty()),
+        )
+        until_fail = bool(self.chosen["until_fail"])
+        run = crew.Run(
+            topology=self.topology,
+            engine=engine.name,
+            scenarios=scenarios,
+            rounds=self._rounds(),
+            until_fail=until_fail,
+            seconds=kept.seconds(self.topology.name),
+        )
+        workers = crew.Crew(run, int(str(self.chosen["jobs"])), telling, told.block, say)
+        try:
+            workers.run()
+        finally:
+            code = self._finish(workers, told)
+        return code
+
+    def _rounds(self) -> int | None:
+        """How often all scenarios are run; None: until one does not pass."""
+        times = self.chosen["repeat"]
+        return None if self.chosen["until_fail"] and times is None else int(str(times or 1))
+
     @property
     def quiet(self) -> bool:
         """Nobody reads along: rows that change are not looked for."""
@@ -149,27 +225,26 @@ class _Run:
         return "calm" if at_terminal and not self.quiet and not again else "evidence"
 
     def _all(self, runner: Runner, scenarios: list[Scenario]) -> None:
-        times, until_fail = self.chosen["repeat"], bool(self.chosen["until_fail"])
-        endless = until_fail and times is None
-        for _ in itertools.count() if endless else range(int(str(times or 1))):
+        rounds = self._rounds()
+        for _ in itertools.count() if rounds is None else range(rounds):
             for one in scenarios:
                 record = runner.run(one)
-                if until_fail and record.verdict != "pass":
+                if self.chosen["until_fail"] and record.verdict != "pass":
                     return
 
-    def _finish(self, runner: Runner, told: object) -> int:
+    def _finish(self, runner: Runner | Crew, told: Told) -> int:
         """Write and keep what was run, also when it was interrupted."""
         from orchestrator.report import run_documents
         from orchestrator.runs import keep
 
-        if not runner.records:
-            return 3
         record = runner.record()
+        if not record.scenarios:
+            return 3
         document = run_documents.json_of(record)
         self._write(str(self.chosen["json_path"] or ""), document)
         if self.chosen["junit_path"]:
             self._write(str(self.chosen["junit_path"]), run_documents.junit_of(record))
-        told.finished(record, keep(record, self.topology, document, runner.recordings))  # type: ignore[attr-defined]
+        told.finished(record, keep(record, self.topology, document, runner.recordings))
         return record.exit_code
 
     def _check_files(self) -> None:

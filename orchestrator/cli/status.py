@@ -67,7 +67,7 @@ def show_hosts(lab: Lab, as_json: bool) -> None:
     seen = {str(host.get("name")): host for host in lab.hosts()}
     if as_json:
         hosts = [seen.get(name, {"name": name, "alive": False}) for name in lab.names()]
-        impaired = {key: impairments(lab).get(key, []) for key in ("links", "impairments")}
+        impaired = {key: impairments(lab).get(key, []) for key in ("links", "names", "impairments")}
         about = {"lab": lab.key.name, "engine": lab.engine.name, "file": lab.plan.path}
         print_json({**about, "hosts": hosts, **impaired})
         return

@@ -15,7 +15,7 @@ from orchestrator.model.steps import Expectation, Note, Parallel, Repeat, Scenar
 from orchestrator.report import run_timeline
 from orchestrator.report import scenarios as report
 from orchestrator.report.harmless import harmless
-from orchestrator.report.layout import paint, style_for
+from orchestrator.report.layout import Style, paint, style_for
 from orchestrator.report.run_timeline import Asked, Paper
 
 
@@ -25,7 +25,7 @@ class Quit(BaseException):
 
 class Told:
     """The audience of `lab run`. `step`: wait for a key before each step. `quiet`: only what did not pass.
-    `timeline`: how much of what happened is shown, and on which paper."""
+    `timeline`: how much of what happened is shown, and on which paper. `style`: another than the stream's."""
 
     def __init__(
         self,
@@ -35,10 +35,11 @@ class Told:
         quiet: bool = False,
         paper: Paper | None = None,
         timeline: Asked = "no",
+        style: Style | None = None,
     ) -> None:
         self._stream, self._step, self._quiet = stream, step, quiet
         self._paper, self._timeline = paper or Paper(), timeline
-        self._style = style_for(stream.isatty(), shutil.get_terminal_size().columns, os.environ)
+        self._style = style or terminal_style(stream)
         self._part: Part = "steps"
         self._announced: Step | None = None  # its words stand on the screen already
         self._explained = False
@@ -91,6 +92,10 @@ class Told:
             lines = [f"timeline: it cannot be shown ({type(error).__name__}: {harmless(str(error))})"]
         self._tell(lines)
 
+    def block(self, text: str) -> None:
+        """What another process has written of a scenario."""
+        self._tell(text.splitlines())
+
     def finished(self, record: RunRecord, folder: Path) -> None:
         """The whole run."""
         self._tell([report.summary(record, self._style)])
@@ -126,6 +131,11 @@ class Told:
         for line in lines:
             self._stream.write(line + "\n")
         self._stream.flush()
+
+
+def terminal_style(stream: TextIO) -> Style:
+    """What the stream is written with."""
+    return style_for(stream.isatty(), shutil.get_terminal_size().columns, os.environ)
 
 
 def _inside(step: Step) -> Iterator[Step]:

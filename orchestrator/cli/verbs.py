@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "capture": "Write the packets of hosts as a file for Wireshark, or to a pipe.",
     "link": "Slow a host's links down, make them lose packets, pull them out; or show what they are like.",
     "cut": "Let nothing pass between two hosts, for a while.",
+    "dns": "Have a DNS server of the lab answer late, wrongly or not at all; or show how it answers.",
     "heal": "Take back what was cut and what links were set to.",
     "validate": "Check a lab file; every mistake is reported at once.",
     "schema": "Print the JSON schema of lab.yaml, for editors.",

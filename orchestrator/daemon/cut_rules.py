@@ -16,7 +16,7 @@ from orchestrator import errors
 from orchestrator.daemon import nftables as nft
 
 PROBE = 253  # of IP: "use for experimentation and testing", RFC 3692; no program is asked for it
-CUT_PROBE, DELAY_PROBE = 0x4C, 0x4D  # the first byte of a probe
+CUT_PROBE, DELAY_PROBE, TRAIN_PROBE = 0x4C, 0x4D, 0x4E  # the first byte of a probe
 _TCP, _UDP = 6, 17
 _FIN, _SYN, _RST, _PSH, _ACK = 1, 2, 4, 8, 16  # RFC 9293, 3.1
 _FLAGS = 13  # offset in a TCP header
@@ -130,24 +130,30 @@ def chain_name(number: int) -> str:
     return f"cut{number}"
 
 
+def end_name(number: int) -> str:
+    """The chain that all packets of a cut come to, by whatever rule: so they are counted together."""
+    return f"cut{number}_end"
+
+
 def rules(table: str, number: int, which: Which, keys: Keys) -> Iterator[nft.Message]:
-    """All rules of a cut's chain."""
-    chain = chain_name(number)
+    """All rules of a cut's chains."""
+    chain, end = chain_name(number), end_name(number)
+    for rule in _ends(which):
+        yield nft.rule(table, end, *rule)
     for name, key, _ in keys.sets(number):
         found = _in_set(name, key)
         flows = key in nft.FLOW.values()
         ours = [nft.transport(0, 4), nft.compare(probe(CUT_PROBE, number))]
         if not flows:  # they have ports
             yield nft.rule(table, chain, *found, *_protocol(PROBE), *ours, nft.verdict(nft.DROP))
-        for first in () if flows else (CUT_PROBE, DELAY_PROBE):
-            # not both by a mask: nft(8) 1.0.6 aborts when it lists that
+        for first in () if flows else (CUT_PROBE, DELAY_PROBE, TRAIN_PROBE):
+            # not all by a mask: nft(8) 1.0.6 aborts when it lists that
             probes = [nft.transport(0, 1), nft.compare(bytes([first]))]
             yield nft.rule(table, chain, *found, *_protocol(PROBE), *probes, nft.verdict(nft.RETURN))
         if which.kind == ESTABLISHED and not flows:
             continue
         for match in _matches(which):
-            for end in _ends(which):
-                yield nft.rule(table, chain, *found, *match, *end)
+            yield nft.rule(table, chain, *found, *match, nft.verdict(nft.GOTO, end))
 
 
 def _in_set(name: str, key: nft.Key) -> list[bytes]:
@@ -194,10 +200,8 @@ def _matches(which: Which) -> Iterator[list[bytes]]:
 
 def _ends(which: Which) -> Iterator[list[bytes]]:
     """What becomes of it. RST answers TCP alone; the rest is told that it is unreachable."""
-    count = [nft.count_of(which.packets)] if which.packets else []
+    if which.packets:
+        yield [nft.beyond(which.packets), nft.verdict(nft.RETURN)]
     if which.answer == "rst":
-        yield [*_protocol(_TCP), *count, nft.counter(), nft.reset()]
-    if which.answer:
-        yield [*count, nft.counter(), nft.unreachable()]
-    else:
-        yield [*count, nft.counter(), nft.verdict(nft.DROP)]
+        yield [*_protocol(_TCP), nft.counter(), nft.reset()]
+    yield [nft.counter(), nft.unreachable() if which.answer else nft.verdict(nft.DROP)]

@@ -22,10 +22,14 @@ from typing import Any, NoReturn
 
 from orchestrator import errors, wire
 from orchestrator.daemon import nfqueue, sysc
+from orchestrator.daemon.cut_rules import PROBE, TRAIN_PROBE
 from orchestrator.daemon.effects import Line, damage, fate
 
 EARLY = 150e-6  # seconds that the timer is early: a processor that slept takes so long to run
+DENSE = 1e-3  # seconds between packets, below which nothing is waited for by looking at the clock: that would
+# keep a processor busy, which who sends and who receives need; what is due meanwhile goes on together
 _AT_ONCE = 128  # packets that are read of one host before others are looked at
+_ROUNDED = 1e-6  # seconds: a timer counts in whole nanoseconds, and must not be over before the moment is
 _ABSOLUTE = 1  # TFD_TIMER_ABSTIME
 _PR_SET_TIMERSLACK = 29
 
@@ -116,6 +120,7 @@ class DelayLine:
         self._epoll.register(channel.fileno(), select.EPOLLIN)
         self._epoll.register(self._timer.fd, select.EPOLLIN | select.EPOLLET)  # nobody reads it
         self._buffer = memoryview(bytearray(1 << 17))
+        self._released = 0.0  # when something was let go last
         self._chance = random.Random()
         self._stamps = _stamped()
 
@@ -134,11 +139,16 @@ class DelayLine:
         """Seconds for epoll: -1, the timer ends it."""
         if not self._heap:
             return -1.0
-        at = self._heap[0][0] - EARLY
-        if at <= time.monotonic():
+        now = time.monotonic()
+        at = self._heap[0][0] - self._early(now)
+        if at <= now:
             return 0.0
-        self._timer.set(at)
+        self._timer.set(at + _ROUNDED)
         return -1.0
+
+    def _early(self, now: float) -> float:
+        """How much of the time before a packet is due is waited for by looking at the clock."""
+        return EARLY if now - self._released > DENSE else 0.0
 
     # Packets.
 
@@ -175,7 +185,7 @@ class DelayLine:
             self._hold(host, queue, max(arrived + queue.constant, queue.last), (packet.number, None, False))
             return
         payload = packet.payload
-        probe = len(payload) > 20 and payload[9 if payload[0] >> 4 == 4 else 6] == 253
+        probe = is_spared(payload)
         length = packet.length + 14  # as on the wire: with the Ethernet header
         what = fate(queue.lines, arrived, length, packet.hardware, self._chance, probe=probe)
         if what.due is None:
@@ -201,8 +211,8 @@ class DelayLine:
 
     def _release(self, now: float) -> None:
         """Let go what is due; of what is due in a moment wait for it."""
-        heap = self._heap
-        while heap and heap[0][0] <= now + EARLY:
+        heap, early = self._heap, self._early(now)
+        while heap and heap[0][0] <= now + early:
             due, fd, number = heap[0]
             while now < due:
                 now = time.monotonic()
@@ -212,6 +222,7 @@ class DelayLine:
             if host is None or queue is None:
                 continue
             self._let_go(host, queue, now)
+            self._released = now
             if queue.held:
                 heapq.heappush(heap, (queue.held[0][0], fd, number))
             now = time.monotonic()
@@ -333,6 +344,12 @@ class DelayLine:
 def _came(noted: float, now: float) -> float:
     """When a packet came: as the kernel has noted it, where it has, and nobody has set the clock."""
     return noted if -1 < now - noted < 1 else now
+
+
+def is_spared(packet: bytes) -> bool:
+    """Whether it is a probe that is held as others are, and nothing else happens to it (verifying.py)."""
+    place, header = (9, 20) if packet and packet[0] >> 4 == 4 else (6, 40)
+    return len(packet) > header and packet[place] == PROBE and packet[header] != TRAIN_PROBE
 
 
 def is_echo_reply(packet: bytes, own: frozenset[bytes]) -> bool:

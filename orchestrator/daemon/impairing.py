@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator import errors, wire
+from orchestrator.daemon import answering
 from orchestrator.daemon.clients import ClientRequest
 from orchestrator.daemon.cut_rules import Which
 from orchestrator.daemon.effects import KEYS
@@ -15,7 +16,7 @@ from orchestrator.daemon.impairments import Impairments
 from orchestrator.daemon.wanted import Cut, Place, Setting
 from orchestrator.daemon.zygote import Zygote
 
-OPS = ("cut", "heal", "link", "impair", "impairments")
+OPS = ("cut", "heal", "link", "answer", "impair", "impairments")
 _MOST_SECONDS = 1e9
 
 
@@ -30,6 +31,7 @@ class Impairing:
             "cut": self._cut,
             "heal": self._heal,
             "link": self._link,
+            "answer": self._names_answered,
             "impair": self._impair,
             "impairments": self._list,
         }
@@ -85,6 +87,24 @@ class Impairing:
             client=client,
             declared=declared,
         )
+
+    async def _names_answered(self, request: ClientRequest) -> wire.Message:
+        """How a DNS server answers: like a link, but that the second word of a place is a name."""
+        told = request.message
+        values = told.get("values")
+        if values is not None and (unknown := set(values) - set(answering.KEYS)):
+            raise errors.DaemonError(f"an answer has no {sorted(unknown)[0]!r}")
+        setting = Setting(
+            number=self.all.number(),
+            text=str(told.get("text") or "dns"),
+            places=[(self._hosts.get(host).name, str(name).lower()) for host, name in told["places"]],
+            values=values,
+            until=_until(told),
+            client=self._client(request),
+            names=True,
+        )
+        await self.all.answer(setting)
+        return _answer(setting)
 
     async def _heal(self, request: ClientRequest) -> wire.Message:
         told, client = request.message, self._client(request)

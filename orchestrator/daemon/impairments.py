@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from orchestrator import errors
 from orchestrator.daemon import verifying
+from orchestrator.daemon.answering import Answering
 from orchestrator.daemon.cut_rules import ESTABLISHED, Keys, interface_key, neighbour_key
 from orchestrator.daemon.delays import Delays
 from orchestrator.daemon.hosts import Hosts
@@ -43,6 +44,7 @@ class Impairments:
         self._rooms = Rooms()
         self._cuts: dict[int, Cut] = {}
         self._settings: dict[int, Setting] = {}
+        self._answering = Answering(hosts)
         self._delays: Delays | None = None
         self._known: dict[str, dict[Place, int]] = {}  # of each host: the queue's number of each way
         self._numbers = itertools.count(1)
@@ -54,7 +56,7 @@ class Impairments:
     @property
     def any(self) -> bool:
         """Whether there is an impairment at all."""
-        return bool(self._cuts or self._settings)
+        return bool(self._cuts or self._settings or self._answering.settings)
 
     def describe(self) -> dict[str, Any]:
         """All that there is, as JSON."""
@@ -63,7 +65,7 @@ class Impairments:
         for one in self._all():
             about: dict[str, Any] = {
                 "id": one.number,
-                "kind": "cut" if isinstance(one, Cut) else "link",
+                "kind": kind_of(one),
                 "text": one.text,
                 "left": None if one.until is None else max(0.0, one.until - now),
                 "declared": one.declared,
@@ -75,11 +77,12 @@ class Impairments:
             {"host": host, "network": network, **values}
             for (host, network), values in links_of(self._settings.values()).items()
         ]
-        return {"impairments": listed, "links": links}
+        return {"impairments": listed, "links": links, "names": self._answering.describe()}
 
     def _all(self) -> list[Cut | Setting]:
         """In the order in which they were asked for."""
-        every: list[Cut | Setting] = [*self._cuts.values(), *self._settings.values()]
+        names = self._answering.settings.values()
+        every: list[Cut | Setting] = [*self._cuts.values(), *self._settings.values(), *names]
         return sorted(every, key=lambda one: one.number)
 
     def since(self, place: int) -> list[dict[str, Any]]:
@@ -124,6 +127,14 @@ class Impairments:
         self._keep()
         return setting
 
+    async def answer(self, setting: Setting) -> Setting:
+        """Set how names are answered. Raises EngineError; then it is as before."""
+        async with self._lock:
+            await self._answering.set(setting)
+            self._note("dns", setting.text, setting)
+        self._keep()
+        return setting
+
     async def heal(self, wanted: Callable[[Cut | Setting], bool]) -> int:
         """Take these back; how many there were."""
         async with self._lock:
@@ -132,6 +143,7 @@ class Impairments:
     async def _heal(self, wanted: Callable[[Cut | Setting], bool]) -> int:
         cuts = [one for one in self._cuts.values() if wanted(one)]
         settings = [one for one in self._settings.values() if wanted(one)]
+        names = [one for one in self._answering.settings.values() if wanted(one)]
         for cut in cuts:
             del self._cuts[cut.number]
             await self._in_thread(lambda cut=cut: self._withdraw_cut(cut))  # type: ignore[misc]
@@ -139,14 +151,18 @@ class Impairments:
             del self._settings[setting.number]
         if settings:
             await self._in_thread(self._apply_links)
-        gone: list[Cut | Setting] = [*cuts, *settings]
+        for answer in names:
+            del self._answering.settings[answer.number]
+        if names:
+            await self._answering.apply()
+        gone: list[Cut | Setting] = [*cuts, *settings, *names]
         for one in gone:
             over = one.until is not None and one.until <= time.monotonic()
             why = "its time is over" if over else "taken back"
             self._note("heal", f"{one.text}: {why}", one, over=over)
         if not self.any:
             await self._in_thread(self._leave)
-        return len(cuts) + len(settings)
+        return len(gone)
 
     async def released(self, client: int) -> None:
         """What belonged to a client that is gone, or asks for it, ends."""
@@ -160,6 +176,7 @@ class Impairments:
         async with self._lock:
             rooms = await self._enter()
             await self._in_thread(lambda: self._again(rooms))
+            await self._answering.apply()
 
     def learn(self, strangers: Sequence[Mapping[str, Any]]) -> None:
         """Hosts on other machines, as they are planned."""
@@ -395,6 +412,11 @@ class Impairments:
         left = None if one is None or one.until is None else round(one.until - now, 6)
         about = {"scoped": one is not None and one.client is not None, "over": over, "for": left}
         self.events.append({"number": number, "t": now, "kind": kind, "text": text, **about})
+
+
+def kind_of(one: Cut | Setting) -> str:
+    """The word of the step that makes it."""
+    return "cut" if isinstance(one, Cut) else "dns" if one.names else "link"
 
 
 def _line(place: Place) -> str:

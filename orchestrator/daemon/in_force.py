@@ -136,7 +136,7 @@ class InForce:
         now = time.monotonic()
         added = {name: (key, _Set(found, until)) for name, key, found in keys.sets(number)}
         chain = cut_rules.chain_name(number)
-        messages = [nft.new_chain(TABLE, chain)]
+        messages = [nft.new_chain(TABLE, cut_rules.end_name(number)), nft.new_chain(TABLE, chain)]
         for at, (name, (key, content)) in enumerate(added.items(), 1):
             messages.append(nft.new_set(TABLE, name, at, key))
             messages += nft.elements(TABLE, name, content.keys, max(0.001, content.seconds(now)))
@@ -151,10 +151,14 @@ class InForce:
         if number not in self._cuts:
             return
         left = [one for one in self._cuts if one != number]
-        chain = cut_rules.chain_name(number)
+        chain, end = cut_rules.chain_name(number), cut_rules.end_name(number)
         gone = [name for name in self._sets if name.startswith(f"{chain}_")]
-        messages = [*self._dispatch(left, self._queues), nft.empty(TABLE, chain)]
-        messages += [nft.delete_chain(TABLE, chain), *(nft.delete_set(TABLE, name) for name in gone)]
+        messages = [*self._dispatch(left, self._queues), nft.empty(TABLE, chain), nft.empty(TABLE, end)]
+        messages += [
+            nft.delete_chain(TABLE, chain),
+            nft.delete_chain(TABLE, end),
+            *(nft.delete_set(TABLE, name) for name in gone),
+        ]
         self._commit(messages)
         self._cuts = left
         for name in gone:

@@ -29,7 +29,7 @@ _LIST = 1  # NFTA_LIST_ELEM
 _LINK, _NETWORK, _TRANSPORT = 0, 1, 2  # NFT_PAYLOAD_*_HEADER
 _NUMBERS = struct.Struct("=IHHII")  # struct nlmsghdr
 PREROUTING, OUTPUT = 0, 3  # NF_INET_PRE_ROUTING, NF_INET_LOCAL_OUT
-DROP, ACCEPT, JUMP, RETURN = 0, 1, -3, -5  # NF_DROP, NF_ACCEPT, NFT_JUMP, NFT_RETURN
+DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5  # NF_DROP, NF_ACCEPT, NFT_JUMP, NFT_GOTO, NFT_RETURN
 # Keys of `meta` and of `ct`, NFT_META_* and NFT_CT_*.
 IIF, FAMILY, PROTOCOL = 4, 15, 16
 EQUAL, NOT_EQUAL, LESS = 0, 1, 2  # NFT_CMP_*
@@ -127,8 +127,8 @@ def conntrack(key: int) -> bytes:
     return expression("ct", attribute(1, REGISTER), attribute(2, key))
 
 
-def count_of(packets: int) -> bytes:
-    """Go on for so many packets, and then for no more: a bucket that takes a week to be filled by one."""
+def beyond(packets: int) -> bytes:
+    """Go on for none of the first so many packets: a bucket that takes a week to be filled by one."""
     week = 7 * 86_400
     return expression(
         "limit",
@@ -136,6 +136,7 @@ def count_of(packets: int) -> bytes:
         attribute(2, struct.pack(">Q", week)),
         attribute(3, packets),
         attribute(4, 0),
+        attribute(5, 1),  # NFT_LIMIT_F_INV
     )
 
 

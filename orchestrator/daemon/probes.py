@@ -54,7 +54,9 @@ class Seen(NamedTuple):
 
 
 @dataclass
-class _Trial:
+class Trial:
+    """One way that is tried."""
+
     way: Way
     token: int
     sent: float = 0.0
@@ -71,7 +73,7 @@ class Probes:
         self._frames: dict[str, socket.socket] = {}
         self._receivers: dict[int, tuple[str, int]] = {}
         first = random.randrange(1 << 31)
-        self._trials = {first + at: _Trial(way, first + at) for at, way in enumerate(ways)}
+        self._trials = {first + at: Trial(way, first + at) for at, way in enumerate(ways)}
         try:
             for way in ways:
                 for room in (way.sender, way.receiver):
@@ -125,17 +127,19 @@ class Probes:
             Seen(one.way, one.fastest < float("inf") or None, one.fastest) for one in self._trials.values()
         ]
 
-    def _send(self, trial: _Trial, head: bytes) -> None:
+    def _send(self, trial: Trial, head: bytes) -> None:
+        self._send_body(trial, _BODY.pack(head, trial.token))
+
+    def _send_body(self, trial: Trial, body: bytes) -> None:
         way = trial.way
         sock = self._sockets[way.sender.host.name, way.version]
-        body = _BODY.pack(head, trial.token)
         try:
             sock.sendto(body, (way.target, 0))
         except OSError:  # it has no route there, where its router translates addresses
             for device, mac in way.doors:
                 self._by_door(trial, body, device, mac)
 
-    def _by_door(self, trial: _Trial, body: bytes, device: str, mac: bytes) -> None:
+    def _by_door(self, trial: Trial, body: bytes, device: str, mac: bytes) -> None:
         """To a router, whatever the routes say; it does not come where that leads nowhere."""
         if trial.way.version == 4:
             sock = self._frames[trial.way.sender.host.name]
@@ -157,22 +161,25 @@ class Probes:
         """All that has come to one host."""
         while True:
             try:
-                data = sock.recv(256)
+                data, source = sock.recvfrom(2048)
             except OSError:
                 return
             now = time.monotonic()
-            body = data[(data[0] & 15) * 4 :] if version == 4 else data
-            if len(body) < _BODY.size:
-                continue
-            head, token = _BODY.unpack_from(body)
-            trial = self._trials.get(token)
-            if trial is None or trial.way.receiver.host.name != name:
-                continue
-            if head[0] == cut_rules.CUT_PROBE and head[1:] != bytes(3):
-                trial.came = True
-                continue
-            trial.control = True
-            trial.fastest = min(trial.fastest, now - trial.sent)
+            self._arrived(data[(data[0] & 15) * 4 :] if version == 4 else data, source[0], name, now)
+
+    def _arrived(self, body: bytes, _source: str, name: str, now: float) -> None:
+        """What has come to a host, without its IP header."""
+        if len(body) < _BODY.size:
+            return
+        head, token = _BODY.unpack_from(body)
+        trial = self._trials.get(token)
+        if trial is None or trial.way.receiver.host.name != name:
+            return
+        if head[0] == cut_rules.CUT_PROBE and head[1:] != bytes(3):
+            trial.came = True
+            return
+        trial.control = True
+        trial.fastest = min(trial.fastest, now - trial.sent)
 
     def close(self) -> None:
         """Close all sockets."""

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import errors, wire
-from orchestrator.daemon import captures, clock, counters, folders, nat, observe, power, traces
-from orchestrator.daemon import names as hosts_names
+from orchestrator.daemon import captures, clock, counters, folders, lookups, nat, observe, power, traces
 from orchestrator.daemon.belongings import Belongings
 from orchestrator.daemon.clients import Client, ClientRequest
 from orchestrator.daemon.history import History
@@ -33,7 +32,7 @@ _UP_SECONDS = 30.0  # for the connections of one host
 _START_SECONDS = 30.0  # an exec may be slow to begin
 _PROGRAM = {"start", "exec"}
 _STREAMS = {"exec", "get", "put", "logs"}
-_IMPAIRING = ("cut", "heal", "link", "impair", "impairments")
+_IMPAIRING = ("cut", "heal", "link", "answer", "impair", "impairments")
 _RESERVED = {"id", "op", "host", "scoped", "scope"}
 
 
@@ -92,7 +91,7 @@ class Server:
             "pause": self._pause,
             "resume": self._resume,
             "power_off": self._power_off,
-            **dict.fromkeys(("listen", "connect", "start", "stop", "signal", "mkdir"), self._ask),
+            **dict.fromkeys(("listen", "dns", "connect", "start", "stop", "signal", "mkdir"), self._ask),
             **dict.fromkeys(sorted(_STREAMS), self._stream),
             **dict.fromkeys(_IMPAIRING, self._impair),
         }
@@ -223,9 +222,7 @@ class Server:
             for host, spec in zip(hosts, specs, strict=True):
                 host.spec = spec
             await shielded(in_thread(lambda: _masquerade(hosts)))
-        if (names := wire.unpacked(request.message.get("names"))) is not None:
-            text = hosts_names.hosts_file(names)
-            await _all(hosts_names.write(host, "/etc/hosts", text) for host in hosts)
+        await _all(lookups.write(host, wire.unpacked(request.message.get("names"))) for host in hosts)
         return {}
 
     async def _list_hosts(self, _: ClientRequest) -> wire.Message:
@@ -269,7 +266,13 @@ class Server:
         """Cuts and links: imported when the first is asked for."""
         if self._impairing is None:
             if request.message["op"] == "impairments":  # there were none yet
-                nothing: wire.Message = {"impairments": [], "links": [], "declared": None, "events": []}
+                nothing: wire.Message = {
+                    "impairments": [],
+                    "links": [],
+                    "names": [],
+                    "declared": None,
+                    "events": [],
+                }
                 return {**nothing, "now": time.monotonic()}
             from orchestrator.daemon.impairing import Impairing
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.daemon.cut_rules import Flow, Which
 from orchestrator.daemon.verifying import Word
 
 Ways = list[tuple[str, str]]  # from host, to host
 Place = tuple[str, str]  # a host (or "") and a network: a link, or the network as a whole
-Values = dict[str, float]  # of a line, see effects.Line
+Values = dict[str, Any]  # of a line, see effects.Line; of names, see agent/nameserver.py
 
 
 @dataclass(kw_only=True)
@@ -37,15 +38,17 @@ class Cut:
 
 @dataclass(kw_only=True)
 class Setting:
-    """What links were set to, one after the other: later ones win, key by key. `values` None: cleared."""
+    """What links (or names, of a DNS server) were set to, one after the other: later ones win, key by key.
+    `values` None: cleared."""
 
     number: int
     text: str
     places: list[Place]
-    values: dict[str, float] | None
+    values: Values | None
     until: float | None
     client: int | None
     declared: bool = False
+    names: bool = False  # how names are answered, not links
     verified: list[Word] = field(default_factory=list)
     failed: str = ""
 
@@ -84,7 +87,7 @@ def last_of(ends: Mapping[Place, float | None], places: Sequence[Place]) -> floa
     return max(known) if len(known) == len(times) else None
 
 
-def overruled(settings: Iterable[Setting]) -> list[Setting]:
+def overruled(settings: Collection[Setting]) -> list[Setting]:
     """Those of which nothing is seen any more, and never will be again."""
     lasting = [s for s in settings if s.until is None and s.client is None]
     gone = []
@@ -93,5 +96,9 @@ def overruled(settings: Iterable[Setting]) -> list[Setting]:
         keys = set(one.values or ())
         hidden = any(s.values is None or (one.values is not None and keys <= set(s.values)) for s in later)
         if hidden and not one.declared:
+            gone.append(one)
+    left = [one for one in settings if one not in gone]
+    for at, one in enumerate(left):  # nothing is left that it clears
+        if one.values is None and not any(set(s.places) & set(one.places) for s in left[:at]):
             gone.append(one)
     return gone

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
+from orchestrator.engines.fake_files import File, Files
 from orchestrator.engines.fake_network import canonical
 from orchestrator.engines.fake_tcp import SOMAXCONN, Address, Socket, Stack, Tcp
 from orchestrator.errors import AgentError
@@ -51,7 +52,11 @@ class Numbers:
 class FakeAgent:
     """What one host's agent holds in one scope (or in none) with the children that it forked there."""
 
-    def __init__(self, stack: Stack, tcp: Tcp, next_pid: Callable[[], int], numbers: Numbers) -> None:
+    def __init__(
+        self, stack: Stack, tcp: Tcp, next_pid: Callable[[], int], numbers: Numbers, files: Files
+    ) -> None:
+        self.files = files
+        self._before: list[tuple[str, File | None, list[str]]] = []  # of files that it has written
         self.stack, self.tcp, self._next_pid, self._numbers = stack, tcp, next_pid, numbers
         self.released = False  # what was under way when its scope ended is over
         self.by_name: dict[str, Descriptor] = {}
@@ -74,7 +79,16 @@ class FakeAgent:
             for socket in self._held_by(pid):
                 socket.options["SO_LINGER"] = 0
             self.kill(name)
+        for path, was, folders in reversed(self._before):
+            self.files.restore(path, was, folders)
         return len(open_ones)
+
+    def write(self, path: str, data: bytes) -> None:
+        """A file, until this is released."""
+        if all(path != one for one, *_ in self._before):
+            self._before.append((path, *self.files.before(path)))
+        was = self._before[-1][1]
+        self.files.put(path, data, was.mode if was else 0o644)
 
     def attend(self, touched: Socket) -> None:
         """What the listeners of `up` do by themselves: accept, drop what comes, close after the client."""

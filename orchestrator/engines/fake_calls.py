@@ -346,6 +346,13 @@ def _list(agent: FakeAgent, call: Call) -> Steps:
     return iter(())
 
 
+def _write(agent: FakeAgent, call: Call) -> Steps:
+    path, data = str(call.ask["path"]), str(call.ask["text"]).encode()
+    agent.write(path, data)
+    call.result = len(data)
+    return iter(())
+
+
 def _interrupt(agent: FakeAgent, call: Call) -> Steps:
     waiting = list(agent.labelled.get(call.ask["of"], ()))
     for one in waiting:
@@ -372,6 +379,7 @@ _VERBS: dict[str, Callable[[FakeAgent, Call], Steps]] = {
     "kill": _kill,
     "tls": _tls,
     "http": _http,
+    "write": _write,
     "poll": _poll,
     "list": _list,
     "interrupt": _interrupt,

@@ -356,6 +356,8 @@ class FakeDaemon:
     def _logs(self, asked: Asked) -> Steps:
         host = self._host(asked)
         sent: dict[str, int] = {}
+        if asked.get("begun"):
+            asked.part({"begun": True}, b"")
         while True:
             for source, data in _sources(host, asked.get("paths", ())):
                 start = sent.get(source, tail_start(data, asked.get("tail")))

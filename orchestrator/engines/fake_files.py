@@ -56,6 +56,27 @@ class Files:
             self.mkdir(posixpath.dirname(path))
             self.tree[path] = None
 
+    def before(self, path: str) -> tuple[File | None, list[str]]:
+        """What is there now, and which folders would be made for it."""
+        path = _normal(path)
+        folders: list[str] = []
+        folder = posixpath.dirname(path)
+        while folder not in self.tree:
+            folders.insert(0, folder)
+            folder = posixpath.dirname(folder)
+        return self.tree.get(path), folders
+
+    def restore(self, path: str, was: File | None, folders: Sequence[str]) -> None:
+        """As `before` has found it; a folder stays where there is something in it."""
+        path = _normal(path)
+        if was is None:
+            self.tree.pop(path, None)
+        else:
+            self.tree[path] = was
+        for folder in reversed(folders):
+            if not list(self._below(folder)):
+                self.tree.pop(folder, None)
+
     def itself(self, path: str) -> list[dict[str, Any]]:
         """The file or folder of that path alone."""
         path = _normal(path)

@@ -29,17 +29,17 @@ class FakeHost:
         self.stack = tcp.stacks[self.node] = Stack(self.node)
         self._pids = itertools.count(AGENT + 1)
         self._numbers = Numbers()
+        self.files = Files()
         self.agent = self._new_agent()
         self._scopes: dict[Hashable, FakeAgent] = {}
         self._paused_by: set[Hashable] = set()
         self.off = False
-        self.files = Files()
         self.programs: dict[str, Program] = {}
         self.output: dict[str, bytearray] = {}
         network.add(self.node)
 
     def _new_agent(self) -> FakeAgent:
-        return FakeAgent(self.stack, self._tcp, lambda: next(self._pids), self._numbers)
+        return FakeAgent(self.stack, self._tcp, lambda: next(self._pids), self._numbers, self.files)
 
     def scope(self, owner: Hashable) -> FakeAgent:
         """What calls of this owner's scope work on."""

@@ -241,7 +241,7 @@ def remembered(data: bytes, where: Where) -> dict[str, bytes]:
 
 _HOST_OPS = (
     *("call", "calls", "pause", "resume", "power_off", "listen", "connect", "start", "stop", "signal"),
-    *("exec", "put", "get", "list", "mkdir", "logs"),
+    *("dns", "exec", "put", "get", "list", "mkdir", "logs"),
 )
 _ONE = Kind(splitting.by_host, _only, routed=True)
 KINDS: Mapping[str, Kind] = {

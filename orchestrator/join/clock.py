@@ -15,6 +15,10 @@ from orchestrator.errors import ObservationError
 
 SET = 1_000_000  # ns between two readings that are more than a clock's drift: NTP slews by 0.5 ms/s at most
 SUSPENDED = 10_000_000  # ns
+DRIFT = (
+    100_000  # ns by which the real-time clock may go apart from the monotonic one between two kept readings
+)
+MOST = 20_000  # readings that are kept: more than two hours at NTP's greatest slew
 
 
 class Sample(NamedTuple):
@@ -67,11 +71,14 @@ class Readings:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self._last: Sample | None = None
+        self._kept: list[Sample] = []
+        self._latest: Sample | None = None
 
     def mapping(self, told: Any) -> Mapping:
         """For what was taken at this reading. Raises ObservationError."""
         now = sample_of(told)
         before, self._last = self._last, now
+        self.keep(now)
         if before is None:
             return Mapping(now)
         suspended = (now.boot - now.monotonic) - (before.boot - before.monotonic)
@@ -82,6 +89,28 @@ class Readings:
             self.notes.append(f"the real-time clock was set by {was_set / 1e9:+.3g} s")
         moved = abs(suspended) > SUSPENDED or abs(was_set) > SET
         return Mapping(now, before if moved else None)
+
+    def keep(self, now: Sample) -> None:
+        """Of readings between which nothing happened the first and the last are enough. Where the offset has
+        moved, the one before stays, too: it did between these two."""
+        before, self._latest = self._latest, now
+        if self._kept and abs(_offset(now) - _offset(self._kept[-1])) <= DRIFT:
+            return
+        if len(self._kept) >= MOST:
+            return
+        if before is not None and before is not self._kept[-1]:
+            self._kept.append(before)
+        self._kept.append(now)
+
+    @property
+    def kept(self) -> list[Sample]:
+        """In order. After MOST of them nothing is known of the clock any more."""
+        full = self._latest is None or len(self._kept) >= MOST
+        return sorted({*self._kept, *(() if full else (self._latest,))})
+
+
+def _offset(sample: Sample) -> int:
+    return sample.real - sample.monotonic
 
 
 class Trip(NamedTuple):
@@ -113,7 +142,7 @@ def shift_of(trips: Sequence[Trip], same: bool) -> Shift:
 
 # Two computers' monotonic clocks run apart by so much at most: NTP slews by 500 ppm (adjtimex(2)), and each
 # quartz is off by some 50.
-DRIFT = 600e-6
+RATE = 600e-6
 STEERED = 1_000_000_000  # ns in which what is known better is taken over: no moment may be told out of order
 
 
@@ -131,7 +160,7 @@ class Clock:
     """Another computer's monotonic clock, by round trips that are made again and again. Pure.
 
     A trip says that when the other's clock was `there` ours was between `asked` and `answered`. From one trip
-    to the next that interval widens by DRIFT, and the new trip narrows it. What has been mapped once stays
+    to the next that interval widens by RATE, and the new trip narrows it. What has been mapped once stays
     so: moments of one computer stay in their order. `same`: it is our own clock.
     """
 
@@ -159,7 +188,7 @@ class Clock:
             return
         last = self._knots[-1]
         passed = trip.there - last.there
-        apart = int(passed * DRIFT) + 1
+        apart = int(passed * RATE) + 1
         low = max(self._low + passed - apart, trip.asked)
         high = min(self._high + passed + apart, trip.answered)
         if low > high:
@@ -168,9 +197,9 @@ class Clock:
         self._low, self._high = low, high
         ours = _along(last, trip.there)
         off = (low + high) / 2 - ours
-        slope = 1.0 + max(-DRIFT, min(DRIFT, off / STEERED))
+        slope = 1.0 + max(-RATE, min(RATE, off / STEERED))
         self._knots.append(Knot(trip.there, ours, slope, max(ours - low, high - ours, 0) + 1))
-        more, errors = int(passed * 2 * DRIFT), sorted((last.error, self._knots[-1].error))
+        more, errors = int(passed * 2 * RATE), sorted((last.error, self._knots[-1].error))
         self._worst = max(self._worst, min(errors[0] + more, (sum(errors) + more) // 2 + 1))
 
     def moment(self, there: int) -> tuple[int, int]:
@@ -181,12 +210,12 @@ class Clock:
         if at < 0:
             first = self._knots[0]
             before = first.there - there
-            return first.ours - before, first.error + int(before * DRIFT) + self.uneven
+            return first.ours - before, first.error + int(before * RATE) + self.uneven
         knot = self._knots[at]
-        error = knot.error + int((there - knot.there) * 2 * DRIFT)
+        error = knot.error + int((there - knot.there) * 2 * RATE)
         if at + 1 < len(self._knots):
             after = self._knots[at + 1]
-            error = min(error, after.error + int((after.there - there) * 2 * DRIFT))
+            error = min(error, after.error + int((after.there - there) * 2 * RATE))
         return _along(knot, there), error + self.uneven
 
     def worst(self, began: int, ended: int) -> int:
@@ -196,7 +225,7 @@ class Clock:
         first, last = self._knots[0], self._knots[-1]
         edges = (first.there + began - first.ours, last.there + ended - last.ours)
         found = max(self._worst, *(self.moment(edge)[1] for edge in edges))
-        return found + int(found * 2 * DRIFT) + self.uneven  # the edges are known no better
+        return found + int(found * 2 * RATE) + self.uneven  # the edges are known no better
 
     def seconds(self, there: float) -> float:
         """As `moment`, of seconds; without the error."""

@@ -2,7 +2,7 @@
 read. Pure.
 
     {"lab recording": 1, "lab": …, "engine": …, "began": …, "length": …, "clock": […], "plan": …}
-    ["loss", {…}] ["watch", {…}] ["said", {…}] …
+    ["loss", {…}] ["watch", {…}] ["reading", {…}] ["said", {…}] …
     ["p", t, host, device, outgoing, source, port, target, port, flags, seq, ack, length, window]
     ["end", number of records]
 
@@ -26,6 +26,7 @@ from orchestrator.model.recording import (
     Look,
     Loss,
     MachineClock,
+    Reading,
     Recording,
     Said,
     Segment,
@@ -45,6 +46,7 @@ _SEGMENT = "p"
 _KINDS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "loss": ("losses", Loss),
     "watch": ("watches", Watch),
+    "reading": ("readings", Reading),
     "said": ("said", Said),
     "call": ("calls", CallMade),
     "translation": ("translations", Translation),
@@ -64,6 +66,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     length: float
     clock: tuple[str, ...] = ()
     clocks: tuple[MachineClock, ...] = ()
+    zone: int = 0
     plan: Plan | None = None
 
 
@@ -78,6 +81,7 @@ def encode(recording: Recording, most: int = MOST) -> bytes:
         length=recording.length,
         clock=recording.clock,
         clocks=recording.clocks,
+        zone=recording.zone,
         plan=recording.plan,
     )
     lines = [encoder.encode(head)]
@@ -145,6 +149,7 @@ def decode(data: bytes) -> Recording:
         length=head.length,
         clock=head.clock,
         clocks=head.clocks,
+        zone=head.zone,
         plan=head.plan,
         segments=tuple(found[_SEGMENT]),
         **{field: tuple(found[kind]) for kind, (field, _) in _KINDS.items()},

@@ -18,6 +18,7 @@ from orchestrator.join.incarnations import Life, attach, lives
 from orchestrator.join.mates import Mating, copies
 from orchestrator.join.places import Places
 from orchestrator.join.spaces import Spaces
+from orchestrator.join.stamps import placed
 from orchestrator.join.states import States
 from orchestrator.join.translations import Translations
 from orchestrator.join.watching import Watching, tampered
@@ -59,7 +60,7 @@ def _joined(recording: Recording, plan: Plan, translated: tuple[Translation, ...
     histories = Histories(recording, spaces, watching, states, apart)
     joined = tuple(histories.of(one) for one in mates)
     others: list[Event] = [happened.of_call(call, None, None) for call in elsewhere]
-    others += [happened.of_said(said) for said in recording.said]
+    others += [happened.of_said(said) for said in placed(recording)]
     others += [happened.of_change(change, None, None) for change in places.nameless]
     others += happened.of_forwarded(
         places.forwarded, joined, spaces, lambda host: watching.of("packet", host).error

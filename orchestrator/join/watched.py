@@ -13,7 +13,7 @@ import msgspec
 
 from orchestrator.errors import ObservationError
 from orchestrator.join import clock, headers
-from orchestrator.model.recording import Loss, Segment, Stage, Watch
+from orchestrator.model.recording import Loss, Reading, Segment, Stage, Watch
 
 TAPPED = 20e-6  # seconds between a segment's passing a tap and what it does to a socket
 MOST = 500_000  # segments; what comes then is counted as lost
@@ -65,6 +65,18 @@ class Watched:
     def notes(self) -> tuple[str, ...]:
         """What happened to the clocks."""
         return tuple(self._readings.notes)
+
+    def read_clock(self, sample: clock.Sample) -> None:
+        """A reading that came with no packets."""
+        self._readings.keep(sample)
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """Of the real-time clock, in order."""
+        return tuple(
+            Reading(self.time(one.monotonic), one.real, (one.width + self._shift.error) / 1e9)
+            for one in self._readings.kept
+        )
 
     @property
     def error(self) -> float:

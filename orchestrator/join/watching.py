@@ -115,7 +115,7 @@ def lost(loss: Loss) -> str:
 
 
 # What a step does to a host that no packet is dropped or held by.
-_HARMLESS = ("pause", "resume", "kill", "note", "heal")
+_HARMLESS = ("pause", "resume", "kill", "note", "heal", "dns")
 _FILTERS = re.compile(r"\b(ip6?tables|nft|tc|ebtables)\b")
 _OUTGOING = re.compile(r"\b(OUTPUT|POSTROUTING|output|postrouting|nft|tc)\b")
 _WORD = re.compile(r"[\w.-]+")

@@ -7,6 +7,7 @@ these are is found in a Plan when it is asked for.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -20,6 +21,8 @@ ANSWERS = ("rst", "icmp")
 # What a link can be set to: durations, parts of the packets, bytes in a second.
 DURATIONS, PARTS, RATE = ("delay", "jitter"), ("loss", "duplicate", "reorder", "corrupt"), "rate"
 LINK_KEYS = (*DURATIONS, *PARTS, RATE)
+# How a DNS server answers, beside with addresses (agent/nameserver.py).
+NAME_ANSWERS = ("usual", "refused", "servfail", "nxdomain", "empty", "silent", "truncated")
 
 
 class CutSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +93,35 @@ class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
         return "link", {"places": places, "values": self.values, **about}
 
 
+class DnsSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How a DNS server answers from now on. `name` "": every name of which nothing else is said. `late`:
+    seconds; `answer`: one of NAME_ANSWERS, or hosts and addresses instead of the right ones; None: left as it
+    is. `clear`: as usual again. `seconds` None: until it is taken back."""
+
+    host: str
+    name: str = ""
+    late: float | None = None
+    answer: tuple[str, ...] | None = None
+    clear: bool = False
+    seconds: float | None = None
+    text: str = ""
+
+    def request(self, plan: Plan) -> dict[str, Any]:
+        """Of the daemon: the arguments of `answer`."""
+        values: dict[str, Any] = {}
+        if self.late is not None:
+            values["late"] = self.late
+        if self.answer is not None:
+            word = self.answer[0]
+            values["answer"] = word if word in NAME_ANSWERS else addresses_of(plan, self.answer)
+        return {
+            "places": [[name, self.name] for name in who(plan, self.host)],
+            "values": None if self.clear else values,
+            "seconds": self.seconds,
+            "text": f"dns {self.text or self.host}",
+        }
+
+
 class Impaired(msgspec.Struct, frozen=True, kw_only=True):
     """What a lab file declares: it lasts as long as the lab."""
 
@@ -111,3 +143,13 @@ def who(plan: Plan, name: str) -> list[str]:
     many = re.compile(f"{re.escape(name)}-[0-9]+")
     found = [host.name for host in plan.hosts if many.fullmatch(host.name)]
     return found or [h.name for h in plan.hosts if any(i.network == name for i in h.interfaces)]
+
+
+def addresses_of(plan: Plan, words: Sequence[str]) -> list[str]:
+    """All addresses that these stand for: hosts (those of a `count` too), or addresses themselves."""
+    known = dict(plan.names)
+    found: list[str] = []
+    for word in words:
+        names = [] if ":" in word or word.replace(".", "").isdigit() else who(plan, word)
+        found += [address for name in names for address in known.get(name, ())] if names else [word]
+    return list(dict.fromkeys(found))

@@ -107,6 +107,13 @@ class PlannedFile(msgspec.Struct, frozen=True, kw_only=True):
     mode: int = 0o644
 
 
+class PlannedDns(msgspec.Struct, frozen=True, kw_only=True):
+    """A DNS server of the agent: where it is asked, and the addresses of each name, in small letters."""
+
+    addresses: tuple[str, ...]
+    records: dict[str, tuple[str, ...]]
+
+
 class PlannedHost(msgspec.Struct, frozen=True, kw_only=True):
     """A host or a router, as deployed."""
 
@@ -124,6 +131,8 @@ class PlannedHost(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     sysctls: dict[str, str] = {}  # {"net.ipv4.tcp_syncookies": "2"}
     logs: tuple[str, ...] = ()
+    dns: PlannedDns | None = None
+    resolver: tuple[str, ...] = ()  # addresses for its /etc/resolv.conf; none: as the engine makes it
     resources: Resources = Resources()
     machine: str | None = None  # None: this computer, of a lab without machines
 
@@ -190,6 +199,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         "configure",
         "files",
         "listen",
+        "dns",
         "run",
         "connect",
         "impair",

@@ -154,9 +154,19 @@ class MachineClock(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """What the real-time clock of the lab's machine was at a moment: `real` in ns since 1970."""
+
+    t: float
+    real: int
+    error: float
+
+
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `began`: when t = 0 was, seconds since 1970. `plan`: the lab as it was deployed, which says
-    whose an address is; `translations`: all that routers' conntrack has shown meanwhile."""
+    whose an address is; `translations`: all that routers' conntrack has shown meanwhile. `readings`: of the
+    real-time clock, in order, those between which it went as the monotonic one left out (join/clock.py).
+    `zone`: what hosts' local time is ahead of UTC, seconds."""
 
     lab: str
     engine: str
@@ -174,5 +184,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         str, ...
     ] = ()  # what happened to the clocks meanwhile: "the real-time clock was set by 3.2 s"
     clocks: tuple[MachineClock, ...] = ()  # where the lab is on several machines
+    readings: tuple[Reading, ...] = ()
+    zone: int = 0
     plan: Plan | None = None
     translations: tuple[Translation, ...] = ()

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.model.steps import About
+
 Verdict = Literal["pass", "fail", "unknown"]
 Part = Literal["setup", "steps", "cleanup"]
 
@@ -58,6 +60,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[CallResult, ...] = ()  # the first MOST_CALLS
     count: int = 0  # how many calls there were
     output: str = ""  # of a program
+    content: str = ""  # of a file that it has written
     changed: tuple[str, ...] = ()
 
 
@@ -79,12 +82,15 @@ class ExpectationRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class ScenarioRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One performance. `problem`: what of the infrastructure failed, if it did. `recording`: the file in the
-    run's folder that has all that was recorded."""
+    run's folder that has all that was recorded. `file`: the included file whose lines are meant, "" the lab
+    file."""
 
     name: str
     label: str
     title: str = ""
     line: int = 0
+    file: str = ""
+    about: About = About()
     verdict: Verdict
     began: float = 0.0
     duration: float = 0.0

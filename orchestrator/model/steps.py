@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestrator.model.impairments import CutSpec, LinkSpec
+from orchestrator.model.impairments import CutSpec, DnsSpec, LinkSpec
 from orchestrator.model.rows import endpoint
 
 DEFAULT_TIMEOUT = 5.0  # seconds of a call
@@ -37,6 +37,7 @@ Verb = Literal[
     "fork",
     "tls",
     "http",
+    "write",
 ]
 Value = str | int | float | bool | dict[str, str] | tuple[int, ...]
 Resolve = Callable[[str, str], str]
@@ -76,7 +77,7 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(Written, frozen=True, kw_only=True, tag="call"):
-    """A call on a socket of a host's agent, or `times` of them at once.
+    """A call on a socket of a host's agent, or `times` of them at once; or `write`, of a file.
 
     `name` is what `as` gives: the new descriptor's, and the step's own (`wait NAME`, `step: HOST.NAME`).
     `fd` None: a new descriptor, or the only one that the host has open. With `each` the descriptor's name
@@ -215,6 +216,12 @@ class Link(Written, frozen=True, kw_only=True, tag="link"):
     spec: LinkSpec
 
 
+class Dns(Written, frozen=True, kw_only=True, tag="dns"):
+    """From now on a DNS server answers like this, as long as a cut."""
+
+    spec: DnsSpec
+
+
 class Heal(Written, frozen=True, kw_only=True, tag="heal"):
     """Take back cuts and links that the scenario has made: all (`one` None), or the cuts of one end, or
     between two."""
@@ -227,11 +234,18 @@ class Heal(Written, frozen=True, kw_only=True, tag="heal"):
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True, tag="number"):
-    """A comparison with a number (durations: seconds). `tolerance` goes with `==` alone."""
+    """A comparison with a number (durations: seconds). With `==` alone it may also be so much `below` or
+    `above` it."""
 
     operator: Literal["==", "!=", "<", "<=", ">", ">="] = "=="
     value: float
-    tolerance: float = 0.0
+    below: float = 0.0
+    above: float = 0.0
+
+    @property
+    def tolerance(self) -> float:
+        """The wider of the two."""
+        return max(self.below, self.above)
 
 
 class Words(msgspec.Struct, frozen=True, kw_only=True, tag="words"):
@@ -359,17 +373,38 @@ class Expectation(Written, frozen=True, kw_only=True, tag="expect"):
         return tuple(one for one in self.checks if one not in self.happened)
 
 
-Impair = Cut | Link | Heal
+Impair = Cut | Link | Dns | Heal
 Step = Call | Run | Wait | Note | Parallel | Repeat | Pause | Resume | Kill | Impair | Expectation
+
+
+Covers = Literal["whole", "gap", "idle"]
+
+
+class About(
+    msgspec.Struct, frozen=True, kw_only=True, rename={"variant_of": "variant of"}, omit_defaults=True
+):
+    """What a scenario is about, for whoever reads its record; it is not judged. `covers`: whether the limit
+    is on the whole of something, on the gap between two operations, or on rest; only the scenario that shows
+    it by its expectations says so."""
+
+    directive: tuple[str, ...] = ()  # of the configuration: what ends the connection
+    covers: Covers | None = None
+    documented: str = ""  # a sentence of the program's documentation
+    differs: str = ""  # how what is observed differs from that
+    variant_of: str = ""  # the scenario that it varies
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One performance of a scenario. `row` is what this row of its table gives (in the table's order),
-    `variables` all that is put in for `${…}`. `setup` and `cleanup` are done whatever happens."""
+    `row_name` what the row is called, `variables` all that is put in for `${…}`. `setup` and `cleanup` are
+    done whatever happens. `file`: the included file that it stands in, below the folder of the lab file."""
 
     name: str
     title: str = ""
     line: int
+    file: str = ""
+    about: About = About()
+    row_name: str = ""
     variables: dict[str, str] = {}
     row: dict[str, str] = {}
     setup: tuple[Step, ...] = ()
@@ -378,5 +413,6 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """Its name, with the row where there is a table: `full[backlog=3]`."""
-        return f"{self.name}[{','.join(f'{k}={v}' for k, v in self.row.items())}]" if self.row else self.name
+        """Its name, with the row where there is a table: `full[backlog=3]`, `full[short]`."""
+        row = self.row_name or ",".join(f"{k}={v}" for k, v in self.row.items())
+        return f"{self.name}[{row}]" if row else self.name

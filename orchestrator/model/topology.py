@@ -88,6 +88,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     sysctls: dict[str, str] = {}  # {"net.ipv4.tcp_syncookies": "2"}
     logs: tuple[str, ...] = ()
+    dns: dict[str, tuple[str, ...]] | None = None  # {"shop.lab": ("web", "10.0.0.9")}; None: no DNS server
+    resolver: tuple[str, ...] = ()  # hosts or addresses that it asks for names
     resources: Resources = Resources()
 
 
@@ -106,4 +108,5 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     fabric: Fabric | None = None  # None: a swarm where the machines are one, else vxlan
     path: str = ""
     folder: str = ""
-    digest: str = ""  # sha256 of the file's bytes: what a confirmation is bound to
+    digest: str = ""  # sha256 of the file's bytes, and of what it includes: what a confirmation is bound to
+    included: tuple[str, ...] = ()  # files whose scenarios are its own, below `folder`

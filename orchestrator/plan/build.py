@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from orchestrator.model.machines import Fleet
 from orchestrator.model.plan import Interface, LabKey, Plan, PlannedHost, PlannedNetwork
 from orchestrator.model.reach import domains
@@ -12,6 +14,7 @@ from orchestrator.model.topology import Topology
 from orchestrator.plan.addresses import Addresses, interfaces
 from orchestrator.plan.expand import Member, expand
 from orchestrator.plan.files import Content, planned
+from orchestrator.plan.nameservers import Names, served
 from orchestrator.plan.placement import place
 from orchestrator.plan.routes import Family, Routes
 from orchestrator.plan.sockets import Targets, listens
@@ -46,13 +49,15 @@ def build(
     by_name = {network.name: network for network in networks}
     macs: set[str] = set()
     links = {member.name: interfaces(key, member, addresses, by_name, macs) for member in members}
+    names = _names(members, links)
     hosts = _hosts(members, networks, addresses, links, contents, where=where)
+    hosts = tuple(_asked(host, member, names, members) for host, member in zip(hosts, members, strict=True))
     return Plan(
         key=key,
         engine=engine,
         networks=networks,
         hosts=hosts,
-        names=_names(members, links),
+        names=names,
         impaired=topology.impaired,
         path=topology.path,
         machines=machines(topology, fleet),
@@ -132,12 +137,21 @@ def _host(
         env=host.env,
         sysctls=host.sysctls,
         logs=host.logs,
+        resolver=targets.resolvers(member),
         resources=host.resources,
         machine=machine,
     )
 
 
-def _names(members: Sequence[Member], links: Interfaces) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _asked(planned: PlannedHost, member: Member, names: Names, members: Sequence[Member]) -> PlannedHost:
+    """With its DNS server, where it is one."""
+    if member.host is None or member.host.dns is None:
+        return planned
+    dns = served(member.host, planned.interfaces, names, members)
+    return msgspec.structs.replace(planned, dns=dns)
+
+
+def _names(members: Sequence[Member], links: Interfaces) -> Names:
     """Every name and all its addresses, IPv4 first."""
     return tuple(
         (

@@ -75,6 +75,10 @@ def _host(host: PlannedHost) -> Iterator[str]:
         yield "files " + ", ".join(one.target for one in host.files)
     if host.run:
         yield "runs " + shlex.join(host.run)
+    if host.dns:
+        yield f"answers {len(host.dns.records)} names"
+    if host.resolver:
+        yield "asks " + ", ".join(host.resolver)
     if host.listen:
         yield "listens " + ", ".join(endpoint(one.address, one.port) for one in host.listen)
     if host.connect:

@@ -23,6 +23,7 @@ def changes(running: Plan | None, wanted: Plan) -> tuple[Change, ...]:
         *difference.configurations(),
         *difference.files(),
         *difference.listens(),
+        *difference.answering(),
         *difference.runs(),
         *difference.impairments(),
         *difference.connects(),
@@ -61,9 +62,11 @@ class _Difference:
 
     @staticmethod
     def _dropped(old: PlannedHost, new: PlannedHost) -> str:
-        """A copied file that is no longer wanted can only be got rid of with its host."""
+        """What is no longer wanted and can only be got rid of with its host: copied files, a resolver."""
         kept = {one.target for one in new.files}
         gone = [one.target for one in old.files if one.target not in kept]
+        if old.resolver and not new.resolver:
+            return "it no longer asks a resolver"  # what the engine wrote there before is not known
         return f"{gone[0]} is no longer copied" if gone else ""
 
     def removals(self) -> Iterator[Change]:
@@ -105,7 +108,7 @@ class _Difference:
             if name in self.made:
                 yield Change(action="configure", subject=name, why=self.made[name])
                 continue
-            why = _differing(self.old[name], host, ("routes", "nat"))
+            why = _differing(self.old[name], host, ("routes", "nat", "resolver"))
             if why or self.named:
                 yield Change(action="configure", subject=name, why=why or "names differ")
 
@@ -118,6 +121,10 @@ class _Difference:
 
     def listens(self) -> Iterator[Change]:
         yield from self._told("listen", {})
+
+    def answering(self) -> Iterator[Change]:
+        """DNS servers."""
+        yield from self._told("dns", {})
 
     def runs(self) -> Iterator[Change]:
         """A program is started anew when its command or a file of its host changes."""
@@ -147,11 +154,13 @@ class _Difference:
         }
         yield from self._told("connect", lost)
 
-    def _told(self, what: Literal["listen", "run", "connect"], also: Mapping[str, str]) -> Iterator[Change]:
+    def _told(
+        self, what: Literal["listen", "dns", "run", "connect"], also: Mapping[str, str]
+    ) -> Iterator[Change]:
         """Hosts of which `what` differs from what runs, or that stand in `also`."""
         for name, host in self.new.items():
-            value = getattr(host, what)
-            before = () if name in self.made else getattr(self.old[name], what)
+            value = getattr(host, what) or ()
+            before = () if name in self.made else getattr(self.old[name], what) or ()
             if value == before and not (value and name in also):
                 continue
             why = self.made.get(name) or ("differs" if value != before else also[name])

@@ -63,6 +63,21 @@ class Targets:
             host=target.name, address=(heard or reachable)[0], port=one.port, times=one.times
         )
 
+    def resolvers(self, member: Member) -> tuple[str, ...]:
+        """Addresses of whom a host asks for names, as it reaches them. Raises PlanError."""
+        return tuple(self._asked(member, word) for word in (member.host.resolver if member.host else ()))
+
+    def _asked(self, member: Member, word: str) -> str:
+        if word == "localhost" or word.lower() == member.name.lower():
+            return "127.0.0.1"
+        target = self._members.get(word.lower())
+        if target is None:
+            return word  # an address
+        found = next(self._reachable(member, target), None)
+        if found is None:
+            raise PlanError(f"host `{member.name}` cannot reach `{target.name}`: no router leads there")
+        return found
+
     def _reachable(self, member: Member, target: Member) -> Iterator[str]:
         """Addresses of the target in the order of preference: a shared network first, IPv4 first."""
         theirs = self._interfaces[target.name]

@@ -29,9 +29,10 @@ class Controller:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Labs of workers that were killed are removed by whoever is left."""
         if self._crashed or exitstatus == pytest.ExitCode.INTERRUPTED:
-            from orchestrator.pytest_plugin.labs import sweep
+            from orchestrator.leased import sweep
+            from orchestrator.pytest_plugin.labs import say
 
-            self._problems += sweep()
+            self._problems += sweep(say)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """What could not be removed."""

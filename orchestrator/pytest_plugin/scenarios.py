@@ -72,4 +72,5 @@ class ScenarioItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """The scenario's line in its file, from 0."""
-        return self.path, self.scenario.line - 1, self.name
+        path = self.path.parent / self.scenario.file if self.scenario.file else self.path
+        return path, self.scenario.line - 1, self.name

@@ -70,11 +70,7 @@ class LabUnderTest:
         self.running, self.topology = running, topology
         self.records: tuple[ScenarioRecord, ...] = ()
         self._broken = False  # the infrastructure failed, and the test knows
-        hosts = running.plan.hosts
-        programs = [one.name for one in hosts if one.run]
-        networks = [one.name for one in running.plan.networks]
-        people = Residents([one.name for one in hosts], programs, networks)
-        self._reader = StepSession(people)
+        self._reader = StepSession(Residents.of(running.plan))
         self._stepping = Stepping(running.another_channel, running.plan, Silent())
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 
@@ -38,13 +37,15 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
     """As `read_file`, of text that is there already. `path` is what diagnostics call it."""
     from orchestrator.read.build import Draft, text_of
     from orchestrator.read.check import check
-    from orchestrator.read.findings import Findings
+    from orchestrator.read.findings import Findings, raise_if_any
     from orchestrator.read.hosts import HostReader
     from orchestrator.read.impaired import read_impaired
+    from orchestrator.read.included import LabFile, included
     from orchestrator.read.machines import read_machines
     from orchestrator.read.nodes import START, Mapping, Scalar, compose
+    from orchestrator.read.people import Written
+    from orchestrator.read.scenarios import ScenarioReader
     from orchestrator.read.schema import LAB
-    from orchestrator.read.steps import read_scenarios
     from orchestrator.read.words import Source
 
     findings = Findings(path)
@@ -62,8 +63,10 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
     source = Source(text.decode("utf-8-sig"))
     impaired = read_impaired(kept, draft, source)
     spread = read_machines(root, kept, draft)
-    scenarios = read_scenarios(kept, draft, source)
-    findings.raise_if_any()
+    others, digest = included(kept, findings, path, folder, text)
+    files = [LabFile("", kept, source, findings), *others]
+    scenarios = ScenarioReader(Written(draft), folder).read(files)
+    raise_if_any([file.findings for file in files])
     name, engine = text_of(kept, "name"), text_of(kept, "engine")
     return Topology(
         name=name.text if name else "",
@@ -78,5 +81,6 @@ def read_text(text: bytes, path: str, folder: str) -> Topology:
         fabric=spread.fabric,
         path=os.path.abspath(path),
         folder=os.path.realpath(folder),
-        digest=hashlib.sha256(text).hexdigest(),
+        digest=digest,
+        included=tuple(file.name for file in others),
     )

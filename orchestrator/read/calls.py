@@ -19,7 +19,7 @@ from orchestrator.read.findings import Findings, shown
 from orchestrator.read.names import Left, Names, Opened
 from orchestrator.read.nodes import At
 from orchestrator.read.people import People
-from orchestrator.read.verbs import GRAMMARS, RUN, WAIT, Said
+from orchestrator.read.verbs import GRAMMARS, RUN, WAIT, WRITE, Said
 from orchestrator.read.vocabulary import ERRORS
 from orchestrator.read.words import Word
 
@@ -220,7 +220,7 @@ class CallReader:
     def _on(self, said: Said) -> list[tuple[Opened, str]] | None:
         """The descriptors that it works on, each with its name. None after a diagnostic."""
         verb = said.verb.text
-        if verb == "socket" or self._makes(said) == "listener":
+        if verb in ("socket", WRITE) or self._makes(said) == "listener":
             most = 0
         else:
             most = _DESCRIPTORS_OF_A_FORK if verb == "fork" else 1

@@ -147,6 +147,7 @@ def _descriptors(verb: str, host: str | None, known: Known) -> Iterator[str]:
         listens, bare = one.kind == "listener", one.kind == "socket"
         fits = {
             "socket": False,
+            "write": False,
             "accept": not bare and one.kind != "connection",
             "listen": bare,
             "close": True,

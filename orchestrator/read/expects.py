@@ -180,7 +180,7 @@ class ExpectReader:
             self.findings.add(
                 words["for"][0], text, "write two, the first with `within`, the second with `for`"
             )
-        later = 0.0 if after is None else after.test.value + after.test.tolerance
+        later = 0.0 if after is None else after.test.value + after.test.above
         return seconds.get("within") or self.within + later, seconds.get("for")
 
     def _countable(self, kind: Kind, subject: Subject, words: dict[str, tuple[Scalar, Word]]) -> None:

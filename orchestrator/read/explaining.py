@@ -18,6 +18,7 @@ _OTHERS = {
     "repeat": "{repeat: 3, steps: [alice: send call x]}",
     "cut": "cut: alice web for 2s",
     "heal": "heal: all",
+    "dns": "dns: ns:shop.lab late=300ms",
     "link": "link: alice delay=50ms loss=2%",
     "pause": "pause: web",
     "resume": "resume: web",

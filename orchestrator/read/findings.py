@@ -91,10 +91,12 @@ class Findings:
             lines.append(f"{self.path}:1:1: … and {self._left_out} more mistakes")
         return tuple(lines)
 
-    def raise_if_any(self) -> None:
-        """Raise TopologyError with all that was found."""
-        if self._found:
-            raise TopologyError(self.diagnostics())
+
+def raise_if_any(files: Iterable[Findings]) -> None:
+    """Raise TopologyError with all that was found in any of them, file by file."""
+    found = tuple(line for one in files for line in one.diagnostics())
+    if found:
+        raise TopologyError(found)
 
 
 def _harmless(text: str) -> str:

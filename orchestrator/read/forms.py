@@ -13,6 +13,7 @@ from orchestrator.read.verbs import (
     ALL_VERBS,
     GRAMMARS,
     RUN,
+    WRITE,
     Said,
     arguments,
     no_verb,
@@ -35,7 +36,8 @@ def short_form(host: str, scalar: Scalar, reading: Reading) -> Said | None:
                 scalar, f"{shown(host)} is to do nothing", "write it as `connect web:80 as call`"
             )
         return None
-    said = Said(host=host, verb=words[0], text=f"{host}: {reading.shown(scalar.text)}")
+    text = scalar.text if words[0].text != WRITE else " ".join(word.text for word in words[:2])
+    said = Said(host=host, verb=words[0], text=f"{host}: {reading.shown(text)}")
     if words[0].text not in GRAMMARS or words[0].key:
         no_verb(words[0], reading.findings)
         return None
@@ -48,7 +50,19 @@ def short_form(host: str, scalar: Scalar, reading: Reading) -> Said | None:
     if said.verb.text == RUN:
         said.argv = [_whole(word) for word in rest]
         return said
-    return said if place_words(said, rest, reading.findings) else None
+    return said if place_words(said, rest, reading.findings) and _content(said, reading) else None
+
+
+def _content(said: Said, reading: Reading) -> bool:
+    """What is to be written, if that stands in a file; False after a diagnostic."""
+    word = said.args.get("file")
+    if said.verb.text != WRITE or word is None or "text" in said.args:
+        return True
+    content = reading.content(word)
+    if content is not None:
+        said.args["text"] = word._replace(text=content, quoted=True)
+        del said.args["file"]
+    return content is not None
 
 
 def name_in(scalar: Scalar) -> str | None:
@@ -145,11 +159,19 @@ def long_form(host: str, record: Mapping, reading: Reading) -> Said | None:
             reading.findings.add(verbs[1][0], "a call has one verb, here are two", hint)
         return None
     key, value = verbs[0]
-    text = f"{host}: {reading.shown(written(record))}"
+    text = f"{host}: {reading.shown(written(record if key.text != WRITE else _without_content(record)))}"
     said = Said(host=host, verb=Word(key.line, key.column, key.text), text=text)
     _subject(said, value, reading)
     well = all([_entry(said, k, v, reading) for k, v in record.entries if k is not key])
-    return said if well and reading.unknown == before else None
+    return said if well and reading.unknown == before and _content(said, reading) else None
+
+
+def _without_content(record: Mapping) -> Mapping:
+    """As it is shown: what is written may be long."""
+    entries = (
+        (key, Scalar(*key[:2], "…", True) if key.text == "text" else value) for key, value in record.entries
+    )
+    return record._replace(entries=tuple(entries))
 
 
 def _subject(said: Said, value: Node, reading: Reading) -> None:
@@ -161,6 +183,8 @@ def _subject(said: Said, value: Node, reading: Reading) -> None:
         said.argv = [_whole(word) for word in reading.words(value) or []]
     elif said.verb.text == RUN:
         said.argv = words
+    elif said.verb.text == WRITE and words:
+        said.args["path"] = words[0]
     elif said.verb.text == "socket" and words:
         said.args["kind"] = words[0]
     elif said.verb.text in ("listen", "connect") and words and ":" in words[0].text:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from ipaddress import ip_address
-from pathlib import Path
 
 from orchestrator.model.topology import ConnectTo, FileCopy, Host, Listen, Resources, Role
+from orchestrator.read import nameservers, sources
 from orchestrator.read.build import Draft, Joined, text_of
 from orchestrator.read.findings import shown
 from orchestrator.read.nodes import Mapping, Scalar, Sequence
@@ -36,6 +35,8 @@ class HostReader:
             "run": self._run(one),
             "files": self._files(one),
             "resources": self._resources(one),
+            "dns": nameservers.records(one, self.draft),
+            "resolver": nameservers.resolver(one, self._known),
         }
         if role is None:
             return None
@@ -150,7 +151,7 @@ class HostReader:
         found: list[FileCopy] = []
         targets: set[str] = set()
         for key, value in node.entries if isinstance(node, Mapping) else ():
-            source = self._source(key)
+            source = sources.file(self.folder, key, key.text, self.findings)
             if source is None or not isinstance(value, Scalar):
                 continue
             if ".." in value.text.split("/"):
@@ -160,43 +161,6 @@ class HostReader:
             targets.add(value.text)
             found.append(FileCopy(source=source, target=value.text))
         return tuple(found)
-
-    def _source(self, key: Scalar) -> str | None:
-        """The file to copy, links resolved, inside the folder; the reason why not is a diagnostic."""
-        try:
-            resolved = Path(self.folder, key.text).resolve(strict=True)
-        except FileNotFoundError:
-            self.findings.add(
-                key, f"there is no file {shown(key.text)} in the folder of the lab file", self._near(key)
-            )
-            return None
-        except (OSError, RuntimeError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "its links go round"
-            self.findings.add(key, f"{shown(key.text)} cannot be read: {why}")
-            return None
-        inside = Path(self.folder).resolve()
-        if not resolved.is_relative_to(inside):
-            self.findings.add(
-                key, f"{shown(key.text)} leads outside the folder of the lab file", "copy it there"
-            )
-        elif resolved.is_dir():
-            self.findings.add(key, f"{shown(key.text)} is a folder", "name its files one by one")
-        elif not resolved.is_file():
-            self.findings.add(key, f"{shown(key.text)} is no file, but a device, pipe or socket")
-        elif not os.access(resolved, os.R_OK):
-            self.findings.add(key, f"{shown(key.text)} may not be read by you")
-        else:
-            return str(resolved)
-        return None
-
-    def _near(self, key: Scalar) -> str:
-        """A file beside the one that is missing."""
-        try:
-            with os.scandir(self.folder) as entries:
-                names = [entry.name for _, entry in zip(range(1000), entries, strict=False)]
-        except OSError:
-            return ""
-        return self.findings.meant(key.text, names)
 
     def _resources(self, one: Joined) -> Resources:
         record = one.node.get("resources")

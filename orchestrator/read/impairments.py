@@ -5,15 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from orchestrator.model.impairments import ANSWERS, DURATIONS, KINDS, LINK_KEYS, PARTS, CutSpec, LinkSpec
+from orchestrator.model.impairments import (
+    ANSWERS,
+    DURATIONS,
+    KINDS,
+    LINK_KEYS,
+    NAME_ANSWERS,
+    PARTS,
+    CutSpec,
+    DnsSpec,
+    LinkSpec,
+)
 from orchestrator.read import values
 from orchestrator.read.findings import Findings, shown
 from orchestrator.read.words import Word
 
 CUT_FORM = "write it as `cut: alice web for 2s`"
 LINK_FORM = "write it as `link: alice delay=50ms` or `link: alice clear`"
+DNS_FORM = "write it as `dns: ns late=300ms`, `dns: ns:shop.lab answer=refused` or `dns: ns clear`"
+FORMS = {"cut": CUT_FORM, "link": LINK_FORM, "dns": DNS_FORM}
 _CUT_KEYS = ("port", "kind", "packets", "reject", "for")
 _LINK_OPTIONS = ("for", "down", "up")
+DNS_NAME = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _PART = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?) ?(%?)")
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kKmMgG]?)(bit|bit/s|bps|B/s)")
 _POWERS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -23,8 +36,15 @@ MOST_DELAY = 60.0  # seconds: the kernel is to hold what comes meanwhile
 class Ends:
     """Who may be named: hosts, what stands for several of them, and networks."""
 
-    def __init__(self, hosts: Collection[str], groups: Collection[str], networks: Collection[str]) -> None:
+    def __init__(
+        self,
+        hosts: Collection[str],
+        groups: Collection[str],
+        networks: Collection[str],
+        nameservers: Collection[str] = (),
+    ) -> None:
         self.hosts, self.groups, self.networks = hosts, groups, networks
+        self.nameservers = nameservers  # of the hosts and groups, those that answer questions of DNS
 
     def known(self, word: Word, findings: Findings) -> str | None:
         """The name as the running lab has it. None after a diagnostic."""
@@ -121,6 +141,56 @@ def _place(word: Word, ends: Ends, findings: Findings) -> tuple[str, str | None]
         findings.add(at, f"there is no network {shown(network)}", hint)
         return None
     return known, network
+
+
+def dns(words: Sequence[Word], ends: Ends, findings: Findings, text: str) -> DnsSpec | None:
+    """`ns[:NAME] [late=300ms] [answer=refused] [for 2s]`, `ns[:NAME] clear`."""
+    split = _split(words, ("clear", "set"), ("late", "answer", "for"), findings)
+    if split is None:
+        return None
+    names, flags, given = split
+    if len(names) != 1 or ("clear" in flags) == bool({"late", "answer"} & set(given)):
+        if words:
+            findings.add(words[0], "a DNS server is told how to answer, or to do so as usual", DNS_FORM)
+        return None
+    server, _, name = names[0].text.partition(":")
+    host = ends.known(names[0]._replace(text=server), findings)
+    before = len(findings)
+    if host is not None and host not in ends.nameservers:
+        findings.add(names[0], f"{shown(server)} is no DNS server", "give it `dns:` in the lab file")
+    if name and not DNS_NAME.fullmatch(name):
+        at = names[0]._replace(column=names[0].column + len(server) + 1)
+        findings.add(at, f"{shown(name)} is no name", "a name is written as `shop.lab`")
+    late = setting("delay", given["late"], findings) if "late" in given else None
+    seconds = _read(given.get("for"), values.some_time, findings)
+    answer = _answer(given["answer"], ends, findings) if "answer" in given else None
+    if host is None or len(findings) != before:
+        return None
+    return DnsSpec(
+        host=host,
+        name=name.rstrip(".").lower(),
+        late=late,
+        answer=answer,
+        clear="clear" in flags,
+        seconds=float(seconds) if seconds else None,
+        text=text,
+    )
+
+
+def _answer(word: Word, ends: Ends, findings: Findings) -> tuple[str, ...] | None:
+    """`refused`, or hosts and addresses with commas between."""
+    if word.text in NAME_ANSWERS:
+        return (word.text,)
+    found = []
+    for one in word.text.split(","):
+        if not values.is_address(one) and one not in (*ends.hosts, *ends.groups):
+            hint = findings.meant(one, (*NAME_ANSWERS, *ends.hosts)) or (
+                f"there are {', '.join(f'`{name}`' for name in NAME_ANSWERS)}, hosts and addresses"
+            )
+            findings.add(word, f"{shown(one)} is no answer, no host and no address", hint)
+            return None
+        found.append(one)
+    return tuple(found)
 
 
 def setting(key: str, word: Word, findings: Findings) -> float | None:

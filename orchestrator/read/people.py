@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from orchestrator.model.plan import Plan
 from orchestrator.read.build import Draft, Joined
 from orchestrator.read.findings import Findings, shown
 from orchestrator.read.impairments import Ends
@@ -73,7 +74,10 @@ class Written(People):
         if self._ends is None:
             members = {one.name: one for one in self._names.values()}.values()
             names = [name for one in members for name in one.names()]
-            self._ends = Ends(names, [one.name for one in members if one.times > 1], [*self._networks])
+            groups = [one.name for one in members if one.times > 1]
+            asked = [one for one in members if one.node.get("dns") is not None]
+            nameservers = [name for one in asked for name in (one.name, *one.names())]
+            self._ends = Ends(names, groups, [*self._networks], nameservers)
         return self._ends
 
     def running_name(self, name: str) -> str | None:
@@ -98,11 +102,28 @@ class Residents(People):
     """The hosts and routers of a lab that runs. `programs`: those of them that have a `run:`."""
 
     def __init__(
-        self, names: Iterable[str], programs: Iterable[str] = (), networks: Iterable[str] = ()
+        self,
+        names: Iterable[str],
+        programs: Iterable[str] = (),
+        networks: Iterable[str] = (),
+        nameservers: Iterable[str] = (),
     ) -> None:
         self._names = {name.lower(): name for name in names}
         self._programs = frozenset(programs)
-        self._ends = Ends([*self._names.values()], _groups(self._names.values()), [*networks])
+        asked = [*nameservers]
+        groups = _groups(self._names.values())
+        self._ends = Ends([*self._names.values()], groups, [*networks], [*asked, *_groups(asked)])
+
+    @classmethod
+    def of(cls, plan: Plan) -> Residents:
+        """Those of a plan that is deployed."""
+        hosts = plan.hosts
+        return cls(
+            [one.name for one in hosts],
+            [one.name for one in hosts if one.run],
+            [one.name for one in plan.networks],
+            [one.name for one in hosts if one.dns],
+        )
 
     def ends(self) -> Ends:
         return self._ends

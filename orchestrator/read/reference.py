@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from orchestrator.read.kinds import Again, Either, Field, Kind, ListOf, MapOf, Nothing, Record, Text
 from orchestrator.read.machine_schema import MACHINE
 from orchestrator.read.scenario_schema import (
+    ABOUT,
     ARGUMENT_FIELDS,
     CALL_FIELDS,
     CHECK_FIELDS,
@@ -17,8 +18,9 @@ from orchestrator.read.scenario_schema import (
     STEP,
     SUBJECT_FIELDS,
 )
-from orchestrator.read.schema import HOST, LAB, MOST_HOSTS, NETWORK, RESOURCES, ROUTER
-from orchestrator.read.steps import MOST_DEEP, MOST_STEPS
+from orchestrator.read.scenarios import MOST_STEPS
+from orchestrator.read.schema import HOST, INCLUDED, LAB, MOST_HOSTS, NETWORK, RESOURCES, ROUTER
+from orchestrator.read.steps import MOST_DEEP
 from orchestrator.read.verbs import GRAMMARS
 
 _HEAD = """# lab.yaml
@@ -96,15 +98,31 @@ a shell splits them; in double quotes `\\r \\n \\t \\0 \\xHH` are what they are 
 
 Values of `variables` and of a row of `table` stand for `${{NAME}}` everywhere in a scenario, but in single
 quotes of the short form; `$${{` is `${{`. Inside `{{ }}` and `[ ]` YAML wants quotes round it. A scenario with
-a table runs once for each row. A file has at most {MOST_STEPS:,} steps, tables counted out; `parallel` and
-`repeat` stand in each other at most {MOST_DEEP} deep.
+a table runs once for each row. A row may have a name, `row: short`: that run of it is called `NAME[short]`, and
+`lab run --row short` runs of each table only this row (of a table without it the first). A file has at most
+{MOST_STEPS:,} steps, tables counted out; `parallel` and `repeat` stand in each other at most {MOST_DEEP} deep.
+
+Durations and numbers can be reckoned with: `${{T + 200ms}}`, `${{T * 2}}`, `${{T / 2}}`, `${{N - 1}}`; `*` and `/` come before
+`+` and `-`, and there are no brackets. What comes of it is a number, or a duration such as `4s`, `2200ms` or `500us`.
+
+`write` gives a file of the host a content, the folders above it made:
+
+```yaml
+- web: {{write: /etc/nginx/case/server.http, text: "server {{ listen 80; keepalive_timeout ${{T}}; }}"}}
+- web: write /etc/nginx/case/server.http file=conf/server.http
+```
+In a `text` an unknown `${{x}}` is a mistake, as everywhere. In a `file` (below the folder of the lab file) only the
+names that `variables` and the table give are replaced, all else stays as it is: `${{remote_addr}}` is nginx's own.
+**What a scenario has written is undone at its end**, however it ends: the file is again as it was when the scenario
+first wrote it, or is not there; folders made for it go where they are empty. So each scenario begins with what
+`files` of its hosts says.
 """
 
 _EXPECTATIONS = """
 Words may be alternatives, `FIN_WAIT2|TIME_WAIT`; `none` means no row, or no value. Numbers may be
-comparisons, `'>=2'`, `'!=0'` (YAML wants the quotes), durations have a tolerance: `2s +-50ms`. A verdict is
-pass, fail, or unknown where it could not be observed. With neither `within` nor `for` it is `within: 1s`,
-or what the scenario's own `within` says.
+comparisons, `'>=2'`, `'!=0'` (YAML wants the quotes), durations have a tolerance: `2s +-50ms`, or one to each
+side: `2s -5ms +50ms`. A verdict is pass, fail, or unknown where it could not be observed. With neither `within` nor
+`for` it is `within: 1s`, or what the scenario's own `within` says.
 
 ### What has happened
 `client` and `server` with an arrow, `first to close`, `closed by`, `retransmits` and `after` are judged on the
@@ -130,9 +148,11 @@ table can catch, and what was over before the step was reached.
 - **`after: STEP DURATION`** is the time from wire to wire: from the moment the last byte (of `close`,
   `shutdown`, `reset` the FIN or RST) of that step left its host to the moment of what the expectation is about:
   the last state of a sequence (or the one state) begins, the first FIN or RST leaves, so many retransmissions
-  were made. What puts nothing on the wire (`accept`, `recv`) counts from when it returned, `connect` from when its
-  end was ESTABLISHED; of a step in `repeat` the last time counts. Where neither `within` nor `for` is given it is
-  waited for that much longer.
+  were made. `recv` counts from when the last that it received had come to its host, `connect` and `accept` from when
+  their end was ESTABLISHED, what has no part on the wire from when it returned; of a step in `repeat` the last time counts. Where neither `within` nor `for` is given it is
+  waited for that much longer. While the observer stood still, what it watches may have, too: where it did so
+  for longer than the tolerance at the beginning or at the end of that time, or at all of a time that was too
+  long, the verdict is unknown.
 - **`for`** on states is judged on the timeline where that knows them all the while; else, and for all other
   fields, on looks at most 20 ms apart. The evidence says which.
 
@@ -146,6 +166,7 @@ def reference() -> str:
     parts = [_HEAD]
     for title, record in (
         ("The file", LAB),
+        ("An included file", INCLUDED),
         ("A network", NETWORK),
         ("A router", ROUTER),
         ("A host", HOST),
@@ -160,6 +181,7 @@ def reference() -> str:
 def _scenarios() -> Iterator[str]:
     """The part about scenarios."""
     yield "\n".join(("\n## A scenario", *_table(SCENARIO), ""))
+    yield "\n".join(("\n### `about` of a scenario", *_table(ABOUT), ""))
     yield _SCENARIOS
     yield "\n".join(("\n### What a step may be", *_table(STEP), ""))
     yield "\n".join(("\n### Verbs of a host", *_verbs(), ""))

@@ -61,6 +61,10 @@ CALL_FIELDS = {
     ),
     "tls": _maybe("A TLS handshake; from then on `send` and `recv` go through it.", "call"),
     "http": _maybe("An HTTP/1.1 request and the response; the result is its status.", "call"),
+    "write": _maybe(
+        "A file of the host holds `text`, or what `file` has; at the end of the scenario it is as before.",
+        "/etc/motd",
+    ),
     "run": Field(
         doc="A program in the host, to its end.",
         kind=Either(
@@ -86,7 +90,8 @@ ARGUMENT_FIELDS = {
         "Of `connect`, and of `send` by udp: `web:80`, `10.20.2.80:80` or `[fd20:2::80]:80`.", "web:80"
     ),
     "blocking": _text("`no`: a call that would have to wait fails with EAGAIN or EINPROGRESS.", "no"),
-    "text": _text("Of `send`: what to send.", "hello"),
+    "text": _text("Of `send`: what to send; of `write`: what the file is to hold.", "hello"),
+    "file": _text("Of `write`: a file below the folder of the lab file, which has that.", "conf/case.conf"),
     "hex": _text("Of `send`: what to send, two digits a byte.", "16 03 01"),
     "size": _text("Of `send` and `recv`: how many bytes, `1000` or `10MB` (powers of 1024).", "10MB"),
     "until": _text("Of `recv`: receive up to this text and not a byte more.", "end"),
@@ -238,7 +243,7 @@ STEP_FIELDS: dict[str, Field] = {
     "cut": _text(
         "Between two hosts or networks nothing passes from now on: `alice web`. With `for 2s` it ends by "
         "itself; `one-way`: only what the first sends; `port=80`; `kind=syn`, `syn-ack`, `ack`, `data`, "
-        "`fin`, `rst`, `new`, `established`; `packets=1`: so many and no more; `reject=rst` or "
+        "`fin`, `rst`, `new`, `established`; `packets=1`: so many each way and no more; `reject=rst` or "
         "`icmp`: it is answered.",
         "alice web for 2s",
     ),
@@ -246,8 +251,16 @@ STEP_FIELDS: dict[str, Field] = {
     "link": _text(
         "What a host sends on its links (`alice`), on one (`alice:office`), or all on a network "
         "(`office`): `delay=50ms`, `jitter=5ms`, `loss=2%`, `duplicate`, `reorder`, `corrupt`, "
-        "`rate=10mbit`; `clear`; `down`, `up`, `flap down=1s up=2s`. With `for 2s` it ends by itself.",
+        "`rate=10mbit`; `clear`; `down` (nothing passes; the interface itself stays up), `up`, "
+        "`flap down=1s up=2s`. With `for 2s` it ends by itself.",
         "alice delay=50ms loss=2%",
+    ),
+    "dns": _text(
+        "How a DNS server answers, for one name (`ns:shop.lab`) or all (`ns`): `late=300ms`; "
+        "`answer=refused`, `servfail`, `nxdomain`, `empty` (no address), `silent`, `truncated` "
+        "(go on by TCP), or other addresses and hosts (`answer=10.0.0.9`, `answer=bob`); `answer=usual`; "
+        "`clear`. With `for 2s` it ends by itself.",
+        "ns:shop.lab answer=refused",
     ),
 }
 STEP: Record = Record(
@@ -256,6 +269,35 @@ STEP: Record = Record(
     fields=STEP_FIELDS,
     rest=Either(options=(replace(TEXT, example="connect web:80 as call"), CALL), example="connect web:80"),
     least=1,
+)
+
+_DIRECTIVE = Text(
+    what="directive",
+    pattern="[A-Za-z][A-Za-z0-9_.-]*",
+    example="keepalive_timeout",
+    hint="a directive is named as in the configuration, as `keepalive_timeout`",
+)
+_COVERS = ("whole", "gap", "idle")
+ABOUT = Record(
+    what="`about`",
+    example="{directive: keepalive_timeout}",
+    fields={
+        "directive": Field(
+            doc="The directive (or several) of the program's configuration that it shows.",
+            kind=Either(
+                options=(_DIRECTIVE, ListOf(item=_DIRECTIVE, example="[send_timeout, limit_rate]", least=1)),
+                example="keepalive_timeout",
+            ),
+        ),
+        "covers": Field(
+            doc="Whether the limit is on the whole of it, on the gap between two operations, or on rest; "
+            "of a scenario that shows this by its own expectations.",
+            kind=Text(what="way to cover", pattern="|".join(_COVERS), example="gap", words=_COVERS),
+        ),
+        "documented": _text("A sentence of the program's documentation.", "Sets a timeout …"),
+        "differs": _text("How what is observed differs from it.", "it is renewed lazily"),
+        "variant of": Field(doc="The scenario that it varies.", kind=SCENARIO_NAME),
+    },
 )
 
 SCENARIO = Record(
@@ -268,6 +310,7 @@ SCENARIO = Record(
             doc="Rows of values: the scenario runs once for each.",
             kind=ListOf(item=VARIABLES, example="[{size: 1}, {size: 10}]", least=1),
         ),
+        "about": Field(doc="What it is about; kept with the run, and not judged.", kind=ABOUT),
         "within": _text("The `within` of its expectations that give none; 1 s unless given.", "5s"),
         "setup": Field(doc="Steps before it.", kind=STEPS),
         "steps": Field(

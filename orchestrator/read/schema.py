@@ -7,7 +7,7 @@ from dataclasses import replace
 from orchestrator.read.kinds import Either, Field, Json, ListOf, MapOf, Nothing, Record, Text
 from orchestrator.read.machine_schema import FIELDS as MACHINE_FIELDS
 from orchestrator.read.machine_schema import NETWORK_FABRIC
-from orchestrator.read.scenario_schema import DEFINITIONS, SCENARIOS
+from orchestrator.read.scenario_schema import DEFINITIONS, SCENARIOS, VARIABLES
 
 MOST_HOSTS = 20_000  # of one lab, counted out; what the plan was measured with
 
@@ -117,6 +117,20 @@ SYSCTL = Text(
     "the others are the computer's",
 )
 
+DNS_NAME = Text(
+    what="name",
+    pattern=r"(?=.{1,253}\.?$)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?",
+    example="shop.lab",
+    hint="a name is written as `shop.lab`",
+    flag=True,
+)
+RECORD = Text(
+    what="host, nor an address",
+    pattern=f"{_LABEL}|{_IPV4}|{_IPV6}",
+    example="web",
+    hint="write a host as `web`, or an address as `10.20.2.80`",
+    flag=True,
+)
 DURATION = Text(
     what="duration",
     pattern=r"[0-9]{1,9}(?:\.[0-9]{1,9})? ?(?:us|µs|ms|s|m|min|h)",
@@ -276,6 +290,29 @@ HOST = Record(
             doc="Files in it that `lab logs` shows.",
             kind=ListOf(item=PATH_IN_HOST, example="[/var/log/nginx/error.log]"),
         ),
+        "dns": Field(
+            doc="It is a DNS server: it knows the lab's hosts by name, and these names, each with a host or "
+            "addresses, `{shop.lab: web}`. How it answers is changed by the step `dns` and by `lab dns`.",
+            kind=Either(
+                options=(
+                    Nothing(),
+                    MapOf(
+                        key=DNS_NAME,
+                        value=Either(
+                            options=(Nothing(), RECORD, ListOf(item=RECORD, example="[web, 10.20.2.9]")),
+                            example="web",
+                        ),
+                        example="{shop.lab: web}",
+                    ),
+                ),
+                example="{shop.lab: web}",
+            ),
+        ),
+        "resolver": Field(
+            doc="Whom it asks for names that are not the lab's: a host or an address, up to three. They "
+            "stand in its /etc/resolv.conf; without, that is as the engine makes it.",
+            kind=Either(options=(RECORD, ListOf(item=RECORD, example="[ns]", least=1, most=3)), example="ns"),
+        ),
         "links": Field(doc=_LINKS_DOC, kind=LINKS),
         "resources": Field(
             doc="Its limits. The engine namespaces does not enforce them, and says so.", kind=RESOURCES
@@ -318,7 +355,25 @@ LAB = Record(
             kind=ListOf(item=CUT, example="[alice web port=80]"),
         ),
         **MACHINE_FIELDS,
+        "variables": Field(doc="Values that `${NAME}` stands for in all its scenarios.", kind=VARIABLES),
         "scenarios": Field(doc="Scripted lessons and tests, by name.", kind=SCENARIOS),
+        "include": Field(
+            doc="Files with more of its scenarios, below the folder of the lab file.",
+            kind=ListOf(item=SOURCE, example="[scenarios/client.yaml]"),
+        ),
+    },
+)
+
+INCLUDED = Record(
+    what="an included file",
+    example="scenarios: {…}",
+    fields={
+        "variables": Field(
+            doc="Values that `${NAME}` stands for in all scenarios of the file.", kind=VARIABLES
+        ),
+        "scenarios": Field(
+            doc="Scenarios, by names that no other file of the lab has.", kind=SCENARIOS, required=True
+        ),
     },
 )
 

@@ -1,11 +1,10 @@
-"""`scenarios:` of a lab file → Scenarios, one for each row of their tables."""
+"""Steps of a scenario → the steps of the model, in order: what a step has opened, the next ones find."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from orchestrator.model.steps import (
     Cut,
+    Dns,
     Heal,
     Kill,
     Link,
@@ -14,102 +13,26 @@ from orchestrator.model.steps import (
     Pause,
     Repeat,
     Resume,
-    Scenario,
     Step,
     Wait,
 )
 from orchestrator.read import impairments, values
-from orchestrator.read.build import Draft, text_of
 from orchestrator.read.calls import CallReader
 from orchestrator.read.expects import ExpectReader
-from orchestrator.read.findings import Findings, shown
+from orchestrator.read.findings import shown
 from orchestrator.read.forms import long_form, name_in, short_form, written
 from orchestrator.read.names import Names
 from orchestrator.read.nodes import At, Mapping, Node, Scalar, Sequence
-from orchestrator.read.people import RUN_PROGRAM, People, Written
+from orchestrator.read.people import RUN_PROGRAM, People
 from orchestrator.read.scenario_schema import STEP_FIELDS
 from orchestrator.read.verbs import ALL_VERBS, GRAMMARS
 from orchestrator.read.vocabulary import SIGNALS
-from orchestrator.read.words import Reading, Source, Word
+from orchestrator.read.words import Reading, Word
 
-MOST_STEPS = 5_000  # of one file, tables counted out
 MOST_DEEP = 5  # `parallel` and `repeat` inside each other
 _BESIDE = {"repeat": "steps", "pause": "for", "kill": "signal"}  # keys that belong to another
 _BELONGS = {key: owner for owner, key in _BESIDE.items()}
 KEYWORDS = tuple(key for key, field in STEP_FIELDS.items() if key not in _BELONGS)
-
-
-def read_scenarios(kept: Mapping, draft: Draft, source: Source) -> tuple[Scenario, ...]:
-    """All scenarios of the well-formed part of a file; what is wrong with them is in the findings."""
-    node = kept.get("scenarios")
-    entries = node.entries if isinstance(node, Mapping) else ()
-    found: list[Scenario] = []
-    people, findings = Written(draft), draft.findings
-    room = MOST_STEPS
-    for key, value in entries:
-        if not isinstance(value, Mapping):
-            continue
-        rows = list(_rows(value, findings))
-        room -= _size(value) * len(rows)
-        if room < 0:
-            findings.add(key, f"with {shown(key.text)} there are more than {MOST_STEPS} steps")
-            break
-        fixed = _values(value.get("variables"))
-        for row in rows:
-            found.append(_scenario(key, value, row, people, Reading(source, findings, {**fixed, **row})))
-    return tuple(found)
-
-
-def _rows(record: Mapping, findings: Findings) -> Iterator[dict[str, str]]:
-    """The rows of its table; one without values where it has none."""
-    table = record.get("table")
-    rows = [item for item in table.items if isinstance(item, Mapping)] if isinstance(table, Sequence) else []
-    first = None
-    for row in rows:
-        given = _values(row)
-        first = given if first is None else first
-        lacking = sorted(set(first) - set(given))
-        for name in lacking:
-            findings.add(row, f"this row has no {shown(name)}, and the first one has")
-        if not lacking:
-            yield given
-    if not rows:
-        yield {}
-
-
-def _values(node: Node | None) -> dict[str, str]:
-    entries = node.entries if isinstance(node, Mapping) else ()
-    return {key.text: "" if v.nothing else v.text for key, v in entries if isinstance(v, Scalar)}
-
-
-def _size(node: Node) -> int:
-    """How many steps there are in a node, repeated ones twice: so often they are read."""
-    if isinstance(node, Sequence):
-        return sum(1 + _size(item) for item in node.items)
-    if isinstance(node, Mapping):
-        factor = 2 if node.get("repeat") is not None else 1
-        return factor * sum(_size(value) for key, value in node.entries if key.text in _HOLDING)
-    return 0
-
-
-_HOLDING = ("setup", "steps", "cleanup", "parallel")
-
-
-def _scenario(
-    key: Scalar, record: Mapping, row: dict[str, str], people: People, reading: Reading
-) -> Scenario:
-    title = text_of(record, "title")
-    reader = StepReader(people, reading)
-    reader.give_time(record.get("within"))
-    parts = {part: reader.steps(record.get(part)) for part in ("setup", "steps", "cleanup")}
-    return Scenario(
-        name=key.text,
-        title=reading.word(title).text if title else "",
-        line=key.line,
-        variables=dict(reading.variables),
-        row=row,
-        **parts,
-    )
 
 
 class StepReader:
@@ -164,6 +87,7 @@ class StepReader:
             "kill": self._kill,
             "cut": self._impair,
             "link": self._impair,
+            "dns": self._impair,
             "heal": self._heal,
         }[key.text]
         return read(node, value, at)
@@ -331,14 +255,16 @@ class StepReader:
             return None
         kind = node.entries[0][0].text
         if not words:
-            form = impairments.CUT_FORM if kind == "cut" else impairments.LINK_FORM
-            self.findings.add(value, f"`{kind}` of nothing", form)
+            self.findings.add(value, f"`{kind}` of nothing", impairments.FORMS[kind])
             return None
         where = {"line": at.line, "column": at.column, "text": self._written(node)}
         told = words, self.people.ends(), self.findings, self.reading.shown(value.text)
         if kind == "cut":
             cut = impairments.cut(*told)
             return None if cut is None else Cut(**where, spec=cut)  # type: ignore[arg-type]
+        if kind == "dns":
+            dns = impairments.dns(*told)
+            return None if dns is None else Dns(**where, spec=dns)  # type: ignore[arg-type]
         link = impairments.link(*told)
         return None if link is None else Link(**where, spec=link)  # type: ignore[arg-type]
 

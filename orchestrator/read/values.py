@@ -24,7 +24,9 @@ _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0,
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([A-Za-zµ]*)")
 _SIZE = re.compile(r"([0-9]{1,15})([kKmMgGtT]?)(?:i?[bB])?")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,9})?")
-_COMPARISON = re.compile(r"(==|!=|<=|>=|=|<|>)?\s*(.*?)(?:\s*(?:\+-|±|\+/-)\s*(.*))?", re.S)
+_COMPARISON = re.compile(r"(==|!=|<=|>=|=|<|>)?\s*(.*?)((?:(?:\s*(?:\+-|±|\+/-)|\s[+-])[^+±-]*)*)", re.S)
+_TOLERANCE = re.compile(r"\s*(\+-|±|\+/-|[+-])\s*([^+±-]*)")
+_NEAR = "write it as `2s +-50ms` or `2s -5ms +50ms`"
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]*|\*)):([0-9]{1,9})")
 _PACE = re.compile(r"(.*)/(?:([0-9]{0,6}) ?)bytes?", re.S)
 _YES, _NO = ("yes", "true", "on"), ("no", "false", "off")
@@ -154,6 +156,16 @@ def path(word: Word, findings: Findings) -> str | None:
     return some_text(word, findings)
 
 
+def path_in_host(word: Word, findings: Findings) -> str | None:
+    """An absolute path that names a file."""
+    if re.fullmatch(r"/[^\x00-\x1f]{0,1023}[^\x00-\x1f/]", word.text) and ".." not in word.text.split("/"):
+        return word.text
+    findings.add(
+        word, f"{shown(word.text)} is no path of a file in a host", "write it as `/etc/nginx/nginx.conf`"
+    )
+    return None
+
+
 def hexadecimal(word: Word, findings: Findings) -> str | None:
     """`16 03 01` or `160301`."""
     digits = "".join(word.text.split())
@@ -248,21 +260,38 @@ def option_value(option: str, word: Word, findings: Findings) -> Value | None:
 
 
 def comparison(word: Word, findings: Findings, *, seconds: bool) -> Number | None:
-    """`3`, `>=2`, `!=0`; in seconds: `2s +-50ms`, `<1s`."""
+    """`3`, `>=2`, `!=0`; in seconds: `2s +-50ms`, `2s -5ms +50ms`, `<1s`."""
     match = _COMPARISON.fullmatch(word.text.strip())
     assert match is not None  # it matches anything
     operator = _OPERATORS[match[1]]
     read = duration if seconds else _number
     value = read(word._replace(text=match[2]), findings)
-    tolerance = None if match[3] is None else read(word._replace(text=match[3]), findings)
-    if value is None or (match[3] is not None and tolerance is None):
+    near = _tolerances(word, match[3], findings, read)
+    if value is None or near is None:
         return None
-    if tolerance is not None and operator != "==":
+    if match[3].strip() and operator != "==":
         findings.add(
             word, f"{shown(word.text)}: a tolerance goes with no `{operator}`", "leave one of them out"
         )
         return None
-    return Number(operator=operator, value=value, tolerance=tolerance or 0.0)
+    return Number(operator=operator, value=value, below=near[0], above=near[1])
+
+
+def _tolerances(
+    word: Word, text: str, findings: Findings, read: Callable[[Word, Findings], float | None]
+) -> tuple[float, float] | None:
+    """`+-50ms`, `-5ms +50ms`, `+50ms`: how much less, and how much more. None after a diagnostic."""
+    found: dict[str, float] = {}
+    for sign, amount in _TOLERANCE.findall(text):
+        value = read(word._replace(text=amount.strip()), findings)
+        if value is None:
+            return None
+        for one in sign if sign in ("+", "-") else "-+":
+            if one in found:
+                findings.add(word, f"{shown(word.text)} has two tolerances to one side", _NEAR)
+                return None
+            found[one] = value
+    return found.get("-", 0.0), found.get("+", 0.0)
 
 
 def _number(word: Word, findings: Findings) -> float | None:

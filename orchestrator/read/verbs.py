@@ -16,6 +16,7 @@ from orchestrator.read.words import Word
 
 RUN = "run"
 WAIT = "wait"
+WRITE = "write"
 CALLS: tuple[Verb, ...] = get_args(Verb)
 ALL_VERBS = (*CALLS, RUN, WAIT)
 
@@ -130,6 +131,12 @@ GRAMMARS: dict[str, Grammar] = {
         },
         needs=("method", "path"),
         example="http call GET /",
+    ),
+    WRITE: Grammar(
+        args={"path": values.path_in_host, "text": values.text, "file": values.text},
+        needs=("path",),
+        one_of=("text", "file"),
+        example="write /etc/motd hello",
     ),
     RUN: Grammar(example="run curl http://web/"),
     WAIT: Grammar(example="wait answer"),
@@ -256,6 +263,7 @@ _PLACERS: dict[str, Callable[[Said, list[Word]], None]] = {
     "fork": _several,
     "tls": _tls,
     "http": _http,
+    WRITE: lambda said, rest: _take(said, rest, "path", "text"),
 }
 
 

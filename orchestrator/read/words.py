@@ -1,7 +1,8 @@
 """The short form of a step, split into words that know where they stand; and variables put in.
 
 Words are split as a shell splits them. In double quotes `\\r \\n \\t \\0 \\xHH \\\\ \\"` mean what they mean
-in C, in single quotes nothing is special, `${NAME}` neither. A variable's value is not split; `$${` is `${`.
+in C, in single quotes nothing is special, `${NAME}` neither. A variable's value is not split; `$${` is `${`,
+`${T + 200ms}` is reckoned.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from orchestrator.read import arithmetic, sources
 from orchestrator.read.findings import Findings, shown
 from orchestrator.read.nodes import At, Scalar
 
@@ -19,7 +21,9 @@ _COMMENT = re.compile("[ \t]+#")
 _KEY = re.compile("([A-Za-z_][A-Za-z0-9_]*)=")
 _VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
 _PIECE = re.compile(  # of a word: single-quoted, double-quoted, plain
-    r"""(?P<space>[ \t\r\n]+)|'(?P<raw>[^']*)'|"(?P<text>(?:[^"\\]|\\.)*)"|(?P<plain>[^ \t\r\n'"]+)""", re.S
+    r"""(?P<space>[ \t\r\n]+)|'(?P<raw>[^']*)'|"(?P<text>(?:[^"\\]|\\.)*)\""""
+    r"""|(?P<plain>(?:\$\{[^}'"]*\}|[^ \t\r\n'"])+)""",
+    re.S,
 )
 _SPECIAL = re.compile(r"\$?\$\{[^}]*\}|\\(?P<escape>x[0-9A-Fa-f]{2}|.)", re.S)
 _ESCAPES = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "\\": "\\", '"': '"', "$": "$"}
@@ -82,10 +86,14 @@ class Source:
 class Reading:
     """What is needed to read texts of one scenario: its variables, and where to complain."""
 
-    def __init__(self, source: Source, findings: Findings, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, source: Source, findings: Findings, variables: Mapping[str, str], folder: str | None = None
+    ) -> None:
+        """`folder`: the lab file's, below which the files are that it names."""
         self.source = source
         self.findings = findings
         self.variables = variables
+        self.folder = folder
         self.unknown = 0  # how many variables were asked for that there are not
 
     def fill(self, text: str, at: At) -> str:
@@ -94,15 +102,63 @@ class Reading:
         def value(match: re.Match[str]) -> str:
             if match[0].startswith("$$"):
                 return match[0][1:]
-            if match[1] not in self.variables:
-                self._unknown(match[1], at)
-            return self.variables.get(match[1], "")
+            found = self._value(match[1], at)
+            return "" if found is None else found
 
         return _VARIABLE.sub(value, text) if "${" in text else text
 
     def shown(self, text: str) -> str:
         """The text with the values of its variables, to be looked at; what is unknown stays."""
-        return _VARIABLE.sub(lambda one: self.variables.get(one[1], one[0]), text) if "${" in text else text
+
+        def value(match: re.Match[str]) -> str:
+            if arithmetic.is_expression(match[1]):
+                try:
+                    return arithmetic.reckon(match[1], self.variables)
+                except arithmetic.Wrong:
+                    return match[0]
+            return self.variables.get(match[1], match[0])
+
+        return _VARIABLE.sub(value, text) if "${" in text else text
+
+    def _value(self, name: str, at: At) -> str | None:
+        """What stands for `${name}`. None after a diagnostic."""
+        if name in self.variables:
+            return self.variables[name]
+        if not arithmetic.is_expression(name):
+            self._unknown(name, at)
+            return None
+        try:
+            return arithmetic.reckon(name, self.variables)
+        except arithmetic.Wrong as wrong:
+            if wrong.unknown is not None:
+                self._unknown(wrong.unknown, at)
+            else:
+                self.unknown += 1
+                self.findings.add(at, wrong.text, wrong.hint)
+            return None
+
+    def content(self, word: Word) -> str | None:
+        """The text of a file with the values of the variables that there are; all else in it stays as it is,
+        for `${…}` may be the program's own. None after a diagnostic."""
+        if self.folder is None:
+            self.findings.add(word, "`file` is for lab files", "give a `text`, or use `lab cp`")
+            return None
+        text = sources.text(self.folder, word, word.text, self.findings)
+        if text is None or "${" not in text:
+            return text
+        return _VARIABLE.sub(lambda one: self._known(one[1], one[0]), text)
+
+    def _known(self, name: str, written: str) -> str:
+        """What stands for `${name}` in a file; what is no variable's stays as it is written."""
+        try:
+            found = (
+                arithmetic.reckon(name, self.variables)
+                if arithmetic.is_expression(name)
+                else self.variables[name]
+            )
+        except (KeyError, arithmetic.Wrong):
+            return written
+        return written[1:] if written.startswith("$$") else found
 
     def word(self, scalar: Scalar) -> Word:
         """A whole scalar as one word, for the long form."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 from orchestrator.model.runs import ExpectationRecord, ScenarioRecord, StepRecord, Verdict
@@ -20,7 +21,7 @@ def scenario(record: ScenarioRecord, path: str = "") -> Iterator[str]:
     why = record.problem or record.why
     yield f"{heading}: {what}{f': {harmless(why)}' if why else ''}"
     if path:
-        yield f"{path}:{record.line}"
+        yield f"{os.path.join(os.path.dirname(path), record.file) if record.file else path}:{record.line}"
     for one in record.expectations:
         if one.verdict != "pass":
             yield f"line {one.line}: {harmless(one.text)}: {one.verdict}"

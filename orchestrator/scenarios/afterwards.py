@@ -1,4 +1,5 @@
-"""How long after a step something came, from wire to wire: from when what the step sent had left. Pure."""
+"""How long after a step something came, from wire to wire: from when what the step sent had left, or what it
+received had come. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ ENDING = {"close": FIN | RST, "shutdown": FIN, "reset": RST}
 
 
 def left(step: Ref, timeline: Timeline) -> Moment:
-    """When the last of what the step sent left its host; of a step that sends nothing, when it returned."""
+    """When the last of what the step sent left its host, or of what it received came there; of a step that
+    has done neither, when it returned. That a program was told late of what had come is no time on the wire.
+    """
     return told_by(_left(step, timeline), step.host, Apart(timeline.recording.clocks))
 
 
@@ -28,9 +31,9 @@ def _left(step: Ref, timeline: Timeline) -> Moment:
     if not calls:
         return Moment(why=f"{step} has not ended, or nobody has recorded it")
     call = max(calls, key=lambda one: one.t)
-    if call.verb not in (*SENDING, *ENDING, "connect"):
-        return Moment(at=call.t + call.duration)
     found = _connection(call, timeline)
+    if call.verb not in (*SENDING, *ENDING, "connect"):
+        return _come(call, found, timeline.recording) or Moment(at=call.t + call.duration)
     if found is None:
         return Moment(why=f"which connection {step} is about is not known")
     history, side = found
@@ -47,11 +50,42 @@ def _connection(call: CallMade, timeline: Timeline) -> tuple[History, Side] | No
     if call.local is None:
         return None
     local = (plain(call.local[0]), call.local[1])
+    found: list[tuple[History, Side]] = []
     for history in sorted(timeline.histories, key=lambda one: one.began, reverse=True):
         side = side_of(history, call.host, local)
         if side is not None and history.began <= call.t + call.duration and _is_peer(call, history, side):
-            return history, side
-    return None
+            found.append((history, side))
+    named = [one for one in found if call.name in _names(*one)]  # a server has many at one address
+    return next(iter(named or found), None)
+
+
+def _names(history: History, side: Side) -> tuple[str, ...]:
+    end = end_of(history, side)
+    return end.names if end else ()
+
+
+def _come(call: CallMade, found: tuple[History, Side] | None, recording: Recording) -> Moment | None:
+    """When the last of what it received had come, by when it returned; of accept, when its end was
+    ESTABLISHED. None where it is no such call, or that was not seen."""
+    if found is None or call.errno is not None:
+        return None
+    history, side = found
+    if call.verb == "accept":
+        stood = _established(history, side, Ref(host=call.host, name=call.step or ""))
+        return None if stood.why else stood
+    returned = call.t + call.duration
+    times = [
+        crossing.received.t
+        for crossing in history.crossings
+        if crossing.received is not None
+        and crossing.sender != side
+        and crossing.received.t <= returned
+        and (crossing.received.length or crossing.received.flags & FIN)
+        and not crossing.again
+    ]
+    if call.verb != "recv" or not times:
+        return None
+    return Moment(at=max(times), error=error_of(recording, call.host))
 
 
 def _is_peer(call: CallMade, history: History, side: Side) -> bool:
@@ -118,13 +152,32 @@ def compared(after: After, came: Moment, recorded: Recorded) -> tuple[Value, Ver
 
 def _elapsed(test: Number, began: Moment, came: Moment, recorded: Recorded) -> Value:
     """Seconds between the two, as exactly as they are known. While the observer stood still the hosts may
-    have, too: that is no time that they took."""
-    apart = Apart(recorded.timeline.recording.clocks).between(began.host, came.host)
-    elapsed, error = came.at - began.at, began.error + came.error + apart
-    stall = recorded.stalled(recorded.began + began.at, recorded.began + came.at) if elapsed > 0 else 0.0
-    if test.operator == "==" and max(stall, error) > test.tolerance > 0:
-        what = f"is known to ±{error:.3g} s" if error > stall else f"the observer stalled for {stall:.3g} s"
-        return unknown(f"{what}, the tolerance is {test.tolerance:g} s")
+    have, too: that is no time that they took.
+
+    With a tolerance, a stall of the middle excuses only what came too late: what is waited for is made late
+    by a stall at the beginning or at the end of the waiting, and nothing comes too early because of one.
+    """
+    between = Apart(recorded.timeline.recording.clocks).between(began.host, came.host)
+    elapsed, error = came.at - began.at, began.error + came.error + between
+    first, last = recorded.began + began.at, recorded.began + came.at
+    stall = recorded.stalled(first, last) if elapsed > 0 else 0.0
+    if test.operator == "==" and test.tolerance:
+        near = 2 * test.tolerance
+        apart = elapsed > 2 * near and stall > test.tolerance
+        at_ends = (
+            max(recorded.stalled(first, first + near), recorded.stalled(last - near, last))
+            if apart
+            else stall
+        )
+        if max(at_ends, error) > test.tolerance:
+            what = (
+                f"is known to ±{error:.3g} s"
+                if error > at_ends
+                else f"the observer stalled for {at_ends:.3g} s"
+            )
+            return unknown(f"{what}, the tolerance is {test.tolerance:g} s")
+        if elapsed + error <= test.value + test.above:
+            stall = 0.0
     low, high = elapsed - error - stall, elapsed + error
     doubt = f"the observer stalled for {stall:.3g} s of that" if stall > error else ""
     return Value(value=low if elapsed <= 0 else max(0.0, low), high=high, doubt=doubt)

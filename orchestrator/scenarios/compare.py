@@ -104,6 +104,6 @@ def _bounds(test: Number, low: float, high: float) -> tuple[bool, bool]:
         return high > test.value, low > test.value
     if test.operator == ">=":
         return high >= test.value, low >= test.value
-    least, most = test.value - test.tolerance, test.value + test.tolerance
+    least, most = test.value - test.below, test.value + test.above
     some, every = low <= most and high >= least, low >= least and high <= most
     return (some, every) if test.operator == "==" else (not every, not some)

@@ -170,8 +170,16 @@ def _counted(expectation: Expectation, found: Sequence[History], recorded: Recor
     evidence = [line for one in found[:MOST_TOLD] for line in histories.told(one)]
     judgement = _judgement(expectation, told, evidence or ["no connection"], told[0].at, recorded)
     more = ", ".join(f"{check.field} {check.text}" for check in counts)
-    why = f"{perhaps} connections could not be judged" if judgement.verdict == "unknown" else ""
+    why = _counted_why([checks for _, checks in judged]) if judgement.verdict == "unknown" else ""
     return msgspec.structs.replace(judgement, expected=f"{judgement.expected}, {more}", why=why)
+
+
+def _counted_why(judged: Sequence[Sequence[_Told]]) -> str:
+    """How many could not be judged, and what the first of them lacks."""
+    unsure = [one.seen for checks in judged for one in checks if one.verdict == "unknown"]
+    number = sum(any(one.verdict == "unknown" for one in checks) for checks in judged)
+    reason = next((text for seen in unsure if (text := seen.why or seen.doubt)), "it may be on either side")
+    return f"{number} of {len(judged)} connections could not be judged: {reason}"
 
 
 # One check on one connection.

@@ -8,7 +8,7 @@ from orchestrator.errors import DaemonError, DaemonGone, EngineError
 from orchestrator.model.impairments import who
 from orchestrator.model.plan import Plan
 from orchestrator.model.runs import Verdict
-from orchestrator.model.steps import Cut, Heal, Impair, Link
+from orchestrator.model.steps import Cut, Dns, Heal, Impair, Link
 from orchestrator.requests import Requests
 
 MOST_SAID = 3  # ways that are told of
@@ -28,6 +28,8 @@ def impair(requests: Requests, plan: Plan, step: Impair) -> Came:
             op, arguments = "cut", step.spec.request(plan)
         case Link():
             op, arguments = step.spec.request(plan)
+        case Dns():
+            op, arguments = "answer", step.spec.request(plan)
         case Heal():
             op, arguments = "heal", _healed(plan, step)
         case _:

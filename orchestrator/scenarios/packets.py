@@ -15,7 +15,7 @@ from orchestrator.errors import LabError, ObservationError
 from orchestrator.join import clock
 from orchestrator.join.watched import Watched, unwatched
 from orchestrator.model.plan import Plan
-from orchestrator.model.recording import Loss, Segment, Watch
+from orchestrator.model.recording import Loss, Reading, Segment, Watch
 from orchestrator.scenarios.clocks import Clocks
 from orchestrator.wire import Channel
 
@@ -34,6 +34,7 @@ class Taken(msgspec.Struct, frozen=True):
     watches: tuple[Watch, ...] = ()
     losses: tuple[Loss, ...] = ()
     clock: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
 
 class _Source:
@@ -118,6 +119,7 @@ class Packets:
             (*watches, *self._missing(watches, (known - self._origin) / 1e9)),
             tuple(loss for one in each for loss in one.losses),
             tuple(note for one in each for note in one.clock),
+            each[0].readings if self._clocks is None else (),  # a real-time clock of each of several
         )
 
     def _taken(self, machine: str, source: _Source) -> Taken:
@@ -133,6 +135,7 @@ class Packets:
             tuple(watched.watches(known, source.why or self._why)),
             watched.losses(known),
             tuple(f"{machine}: {note}" if machine else note for note in watched.notes),
+            watched.readings,
         )
 
     def _missing(self, watches: tuple[Watch, ...], now: float) -> Iterator[Watch]:
@@ -193,9 +196,11 @@ class Packets:
                 source.watched.take(part, data)
             self._began(source)
         elif (mark := self._marks.get(part["mark"])) is not None:
-            there = clock.sample_of(part.get("clock")).monotonic
+            there = clock.sample_of(part.get("clock"))
             if len(self._trips) < TRIPS:
-                self._trips.append(clock.Trip(mark.asked, time.monotonic_ns(), there))
+                self._trips.append(clock.Trip(mark.asked, time.monotonic_ns(), there.monotonic))
+            with self._lock:
+                source.watched.read_clock(there)
             source.known = max(source.known, mark.asked)
             self._heard(part["mark"], mark, machine)
 

@@ -18,6 +18,7 @@ from orchestrator.model.runs import ExpectationRecord, Part, StepRecord
 from orchestrator.model.steps import (
     Call,
     Cut,
+    Dns,
     Expectation,
     Heal,
     Impair,
@@ -133,7 +134,7 @@ class Performer:
                     self.perform(step.steps, self._part)
             case Pause() | Resume() | Kill():
                 self._intervene(step)
-            case Cut() | Link() | Heal():
+            case Cut() | Link() | Dns() | Heal():
                 self._impair(step)
             case Expectation():
                 self._expect(step)
@@ -176,12 +177,25 @@ class Performer:
         return True
 
     def end_background(self) -> None:
-        """What was left running and never joined: what has failed by now is a failure, the rest just ends."""
+        """What was left running and never joined: what has failed by now is a failure, the rest just ends.
+        What a program has said until then is in the records."""
         for _ in self.join_ended():
             pass
         for running in self._running.values():
             if isinstance(running, Program):
                 running.end()
+                self._ended_by_us(running)
+
+    def _ended_by_us(self, program: Program) -> None:
+        made = program.step
+        self._recorder.exited(made.host, made.text, program.ended, None)
+        record = StepRecord(
+            **self._about(made, program.began),
+            duration=program.ended - program.began,
+            output=program.output,
+            why="it ran until the end of the scenario, and was killed",
+        )
+        self._record(made, record)
 
     # Calls.
 
@@ -213,6 +227,7 @@ class Performer:
             verdict="fail" if bad else "pass",
             why=why_bad(calls.step, first, len(bad), len(results)) if bad else "",
             calls=tuple((bad or results)[:MOST_CALLS]),
+            content=str(calls.step.arguments["text"]) if calls.step.verb == "write" else "",
             count=len(results),
         )
         self._record(step, record)

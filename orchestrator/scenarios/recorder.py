@@ -18,6 +18,7 @@ from orchestrator.model.plan import Plan
 from orchestrator.model.recording import CallMade, Recording, Said
 from orchestrator.scenarios.clocks import Clocks
 from orchestrator.scenarios.ledger import address
+from orchestrator.scenarios.logs import Looks
 from orchestrator.scenarios.packets import Open, Packets
 from orchestrator.scenarios.sightings import Kept, Sightings
 from orchestrator.scenarios.traces import Traces
@@ -110,12 +111,24 @@ class Recorder:
         """Seconds of the recording, of what a host's machine has told."""
         return self._clocks.ours(host, seconds) - self._origin
 
-    def line(self, host: str, text: str, source: str) -> None:
-        """A line of a log has come in: of a program at once, of a file when an agent has looked at it."""
+    def line(self, host: str, text: str, source: str, looks: Looks = None) -> None:
+        """A line of a log has come in: of a program at once, of a file when an agent has looked at it.
+        `looks`: when that was and when it had looked before, on its clock. An agent is not trusted."""
         error = _LOOK / 2 + _TOLD_ERROR if source.startswith("/") else _TOLD_ERROR
-        t = self.now() - error
-        told = {"from": source}
+        t, told = self.now() - error, {"from": source}
+        if (between := self._between(host, looks)) is not None:
+            t, error = sum(between) / 2, (between[1] - between[0]) / 2
         self._say(Said(t=t, error=error, host=host, source="log", kind="line", text=text, detail=told))
+
+    def _between(self, host: str, looks: Looks) -> tuple[float, float] | None:
+        """Two looks, where they can be true."""
+        told = [_number(one, math.inf) for one in looks or ()]
+        if not told or not all(map(math.isfinite, told)):
+            return None
+        now = self.now()
+        before, found = (self._moment(host, one) for one in told)
+        possible = self._since - self._origin - _CLOCKS <= before <= found <= now + _CLOCKS
+        return (before, min(found, max(before, now))) if possible else None
 
     def exited(self, host: str, text: str, at: float, code: int | None) -> None:
         """A program has ended, `at` on time.monotonic()."""
@@ -207,6 +220,8 @@ class Recorder:
             losses=(*packets.losses, *traced.losses, *losses),
             clock=packets.clock,
             clocks=self._clocks.recorded(),
+            readings=packets.readings,
+            zone=_zone(self._plan.engine),
         )
 
     def _made(self, calls: UnderWay) -> Iterable[CallMade]:
@@ -239,6 +254,11 @@ class Recorder:
             errno=_as(answer.get("errno"), str),
             timed_out=answer.get("timed_out") is True,
         )
+
+
+def _zone(engine: str) -> int:
+    """What hosts' local time is ahead of UTC: those of namespaces have this computer's /etc/localtime."""
+    return time.localtime().tm_gmtoff if engine == "namespaces" else 0
 
 
 def _number(value: Any, default: float) -> float:

@@ -250,6 +250,8 @@ class _Performance:
             label=scenario.label,
             title=scenario.title,
             line=scenario.line,
+            file=scenario.file,
+            about=scenario.about,
             verdict=verdict,
             began=self._began - self._stage.began,
             duration=time.monotonic() - self._began,

@@ -12,7 +12,20 @@ from tests.architecture.source import PACKAGE, ROOT, imported, modules, name
 
 PURE_AND_CLIENT = (
     *("model/", "read/", "plan/", "join/", "engines/", "report/", "scenarios/", "cli/"),
-    *("observe", "lab", "bringup", "capturing", "histories", "roster", "runs", "pytest_plugin/"),
+    *(
+        "observe",
+        "lab",
+        "bringup",
+        "capturing",
+        "histories",
+        "lacking",
+        "leased",
+        "roster",
+        "runs",
+        "kept",
+        "jobs/",
+        "pytest_plugin/",
+    ),
 )
 # library: the files that may import it (by the beginning of their names), and whether only inside functions
 LIBRARIES = {

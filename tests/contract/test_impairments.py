@@ -135,6 +135,27 @@ def test_one_packet_of_a_kind(healed: Rig, host: str) -> None:
     assert fastest(healed, host) < 0.9
 
 
+@pytest.mark.parametrize("answer", ["", "rst", "icmp"])
+def test_packets_are_counted_together_whatever_rule_they_are_of(healed: Rig, answer: str) -> None:
+    """IPv4 and IPv6, by the port that they come from and by that which they go to: three of all these."""
+    port = 7010
+    for family in (4, 6):
+        for host in ("web", "alice"):
+            healed.call(host, "socket", kind="udp", family=family, to=f"u{family}")
+            own = healed.address(host, family)
+            healed.call(host, "bind", fd=f"u{family}", address=own, port=port + (host == "alice"))
+    cut(healed, "alice", "web", both=False, port=port, packets=3, answer=answer)
+    for number in range(4):
+        for family in (4, 6):
+            to = {"address": healed.address("web", family), "port": port}
+            healed.call("alice", "send", fd=f"u{family}", text=f"{number}", **to)
+    came = []
+    for family in (4, 6):
+        while (got := healed.ask("web", "recv", fd=f"u{family}", timeout=0.3))["errno"] is None:
+            came.append((family, got["result"]))
+    assert len(came) == 8 - 3, came
+
+
 @pytest.mark.parametrize(("host", "family"), [("alice", 4), ("alice", 6), ("bob", 4)])
 def test_connections_that_there_are_or_new_ones(healed: Rig, host: str, family: int) -> None:
     address, name = healed.address("web", family), f"kept-{host}-{family}"
@@ -214,6 +235,36 @@ def test_what_comes_twice_is_received_twice(healed: Rig, family: int) -> None:
     healed.call("alice", "send", fd="out", text="once", address=own, port=7000 + family)
     assert healed.received("web", "in")[0] == b"once"
     assert healed.received("web", "in")[0] == b"once"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"loss": 0.02},
+        {"duplicate": 0.05},
+        {"corrupt": 0.05},
+        {"reorder": 0.2, "delay": 0.01},
+        {"rate": 1e6},
+        {"loss": 0.1, "duplicate": 0.1, "rate": 1e6, "delay": 0.01},
+    ],
+    ids="+".join,
+)
+def test_what_happens_to_some_is_seen_before_it_is_believed(healed: Rig, values: dict[str, float]) -> None:
+    link(healed, "alice", "net", **values)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [({"loss": 0.0001}, "too rarely"), ({"rate": 1e9}, "too high"), ({"reorder": 0.2}, "overtaken")],
+)
+def test_what_cannot_be_seen_is_not_believed(healed: Rig, values: dict[str, float], why: str) -> None:
+    told = healed.channel.call("link", places=[["alice", "net"]], values=values)
+    doubted = [word for word in told["verified"] if word["verified"] is not True]
+    assert doubted
+    assert all(word["verified"] is None and why in word["why"] for word in doubted), doubted
+    assert all(word["way"].startswith("alice -> ") for word in doubted), (
+        "nothing else happens to what comes back"
+    )
 
 
 def test_a_link_that_is_pulled_out(healed: Rig) -> None:

@@ -42,3 +42,26 @@ def test_the_lab_is_up_and_its_scenarios_are_unknown(engine: Engine, delayed: bo
             outcome.lab.channel.call("cut", text="cut")
     finally:
         outcome.lab.down()
+
+
+NAMES = """
+networks: {net: {}}
+hosts:
+  ns: {role: server, networks: [net], dns: {}}
+  alice: {role: client, networks: [net], resolver: ns}
+scenarios:
+  refused:
+    steps:
+      - dns: ns answer=refused
+"""
+
+
+def test_so_are_names(engine: Engine) -> None:
+    wanted = topology(NAMES)
+    outcome = bringup.up(wanted, engine.name)
+    try:
+        assert [line.rpartition(":")[0] for line in outcome.failed] == ["ns: cannot be a DNS server"]
+        record = Runner(outcome.lab, Silent()).run(wanted.scenarios[0])
+        assert (record.verdict, record.problem) == ("unknown", "")
+    finally:
+        outcome.lab.down()

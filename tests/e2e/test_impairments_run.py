@@ -13,7 +13,7 @@ pytestmark = pytest.mark.engine("namespaces", "docker")
 FILE = """
 name: {name}
 networks:
-  office: {subnet: {net}.1.0/24, delay: 10ms}
+  office: {subnet: {net}.1.0/24, delay: 50ms}
   dc: {subnet: {net}.2.0/24}
 routers:
   edge: {networks: [office, dc]}
@@ -28,10 +28,10 @@ scenarios:
       - bob-2: connect web:80 timeout=300ms fails=timeout
       - heal: bob web
       - bob-2: connect web:80 as call
-      - expect: {step: bob-2.call, duration: 25ms +-12ms}
-      - link: alice delay=20ms
+      - expect: {step: bob-2.call, duration: ">=60ms"}
+      - link: alice delay=100ms
       - alice: connect web:80 as call
-      - expect: {step: alice.call, duration: 45ms +-12ms}
+      - expect: {step: alice.call, duration: ">=110ms"}
       - link: alice down for 500ms
       - alice: send call hello
   unknown:
@@ -54,10 +54,10 @@ def test_scenarios_and_commands(commands: Commands) -> None:
     try:
         up = commands.run("up", "--engine", commands.engine)
         assert up.code == 0, up.err
-        assert "delay=10ms" in commands.run("link").out
+        assert "delay=50ms" in commands.run("link").out
         ran = commands.run("run", "cut", "--json", "-")
         document = ran.json["scenarios"][0]
-        assert ran.code == 0, document
+        assert ran.code == 0, (ran.err, document["expectations"], document["steps"])
         said = [one["kind"] for one in document["events"] if one["source"] == "impairment"]
         assert {"cut", "heal", "link"} <= set(said)
         unknown = commands.run("run", "unknown", "--json", "-")
@@ -68,7 +68,7 @@ def test_scenarios_and_commands(commands: Commands) -> None:
         assert healed.code == 0, healed.err
         assert commands.run("link").out == ""
         assert commands.run("up", "--engine", commands.engine).code == 0
-        assert "delay=10ms" in commands.run("link").out, "`lab up` puts back what the file declares"
+        assert "delay=50ms" in commands.run("link").out, "`lab up` puts back what the file declares"
     finally:
         commands.run("down")
 

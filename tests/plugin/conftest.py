@@ -85,7 +85,7 @@ class Project:
     def left(self) -> list[str]:
         """Labs of this project that are there, and files of leases."""
         labs = [one.key.name for one in self.engine.find(owner()) if one.key.name.startswith(self.name)]
-        return labs + [path.name for path in (self.folder / "state/lab/pytest").glob("*")]
+        return labs + [path.name for path in (self.folder / "state/lab/leases").glob("*")]
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import kept
+from orchestrator import kept, runs
 from orchestrator.errors import UsageError
 from orchestrator.join import recordings
 from orchestrator.model.recording import Recording, Said
 from orchestrator.model.runs import RunRecord, ScenarioRecord, StepRecord
+from orchestrator.model.topology import Topology
 from orchestrator.report import kept_run, run_documents
 from orchestrator.runs import DOCUMENT
 
@@ -119,3 +120,20 @@ def test_steps_and_notes_stand_in_their_order(state: Path) -> None:
         "web: second",
     ]
     assert "timeline: 0 connections, 1 event in 3.00 s" in lines
+
+
+def test_how_long_scenarios_took_is_known_of_the_last_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert kept.seconds("l") == {}
+    topology = Topology(name="l", path=str(tmp_path / "lab.yaml"))
+    for durations in {"a": 1.0, "b[n=1]": 2.0}, {"a": 3.0}:
+        scenarios = tuple(
+            ScenarioRecord(name="x", label=label, verdict="pass", duration=seconds)
+            for label, seconds in durations.items()
+        )
+        record = RunRecord(lab="l", engine="fake", verdict="pass", scenarios=scenarios)
+        runs.keep(record, topology, run_documents.json_of(record))
+    runs.keep(record, topology, "no document")
+    assert kept.seconds("l") == {"a": 3.0, "b[n=1]": 2.0}

@@ -43,6 +43,36 @@ def test_a_name_that_none_has() -> None:
         runs.choose((), [])
 
 
+NAMED = (
+    Scenario(name="full", line=1, row={"n": "1"}, row_name="plain"),
+    Scenario(name="full", line=1, row={"n": "2"}, row_name="short"),
+    Scenario(name="other", line=5, row={"n": "1"}),
+    Scenario(name="other", line=5, row={"n": "2"}),
+    Scenario(name="reset", line=9),
+)
+
+
+def test_one_row_of_each_table() -> None:
+    assert [one.label for one in runs.choose(NAMED, [], "short")] == ["full[short]", "other[n=1]", "reset"]
+    assert [one.label for one in runs.choose(NAMED, ["f*"], "plain")] == ["full[plain]"]
+    with pytest.raises(UsageError) as caught:
+        runs.choose(NAMED, [], "shrt")
+    assert str(caught.value) == "no table has a row shrt\n  there are plain, short"
+
+
+def test_a_run_keeps_what_the_lab_file_includes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    folder = tmp_path / "a"
+    (folder / "more").mkdir(parents=True)
+    (folder / "lab.yaml").write_text("name: l\n")
+    (folder / "more" / "b.yaml").write_text("scenarios: {}\n")
+    included = ("more/b.yaml", "more/../more/b.yaml")
+    topology = Topology(name="l", path=str(folder / "lab.yaml"), folder=str(folder), included=included)
+    kept = runs.keep(RunRecord(lab="l", engine="fake", verdict="pass"), topology, "{}")
+    assert (kept / "included" / "more" / "b.yaml").read_text() == "scenarios: {}\n"
+    assert sorted(one.name for one in kept.iterdir()) == ["included", "lab.yaml", "run.json"]
+
+
 def test_the_oldest_runs_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(runs, "KEPT", 3)
@@ -63,7 +93,7 @@ def recorded(runner: runs.Runner, label: str, recording: Recording | None) -> st
 def test_recordings_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     runner = runs.Runner.__new__(runs.Runner)
-    runner.recordings = {}
+    runner.recordings = runs.Recordings()
     recording = Recording(lab="l", engine="fake", began=1.0, length=2.0)
     labels = ["full[n=1]", "full[n=1]", "../x", "..", "é"]
     names = [recorded(runner, label, recording) for label in labels]
@@ -84,6 +114,6 @@ def test_recordings_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.
 def test_a_runs_recordings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "MOST_RECORDED", runs.LEAST_RECORDED + 100)  # one takes some 200
     runner = runs.Runner.__new__(runs.Runner)
-    runner.recordings = {}
+    runner.recordings = runs.Recordings()
     recording = Recording(lab="l", engine="fake", began=1.0, length=2.0)
     assert [bool(recorded(runner, "it", recording)) for _ in range(3)] == [True, True, False]

@@ -151,6 +151,18 @@ class Tracer:
             for one, count in hits.items()
         }
 
+    def rest(self) -> None:
+        """No host is watched any more; it stays attached, for another to go on with (`begin`)."""
+        for netns in tuple(self._watched):
+            self.unwatch(netns)
+
+    def begin(self) -> None:
+        """As if it had just been made: what was recorded and lost before is forgotten."""
+        while self.ring.fill and self.ring.take():
+            pass
+        self.ring.was_full = False
+        self._not_run_before = self._not_run() if self._hits else {}
+
     def passed_over(self) -> dict[tuple[str, bool], int]:
         """How often each program did not run since it was running already: of all sockets of the computer."""
         return {key: bpf.misses(one) for key, one in self._programs.items()}

@@ -230,6 +230,42 @@ def test_followed_logs_of_programs_and_files(agent: Agent, tmp_path: Path) -> No
     agent.more(request, cancel=True)
 
 
+def test_what_is_followed_was_written_between_two_looks(agent: Agent, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    log.write_text("old\n")
+    request = agent.ask("logs", paths=[str(log)], follow=True, tail=1)
+    assert agent.frame(request) == wire.Frame({"id": request, "part": {"source": str(log)}}, b"old\n")
+    before, told = time.monotonic() - 1, 0
+    for n in range(100):
+        began = time.monotonic()
+        with log.open("a") as file:
+            file.write(f"{n}\n")
+        wrote = time.monotonic()
+        message, data = agent.frame(request)
+        assert data == f"{n}\n".encode()
+        if "since" not in message["part"]:  # it has not looked again since the old line
+            continue
+        since, at = message["part"]["since"], message["part"]["at"]
+        assert before <= since <= wrote, "nothing was in it then"
+        assert began <= at <= time.monotonic()
+        before, told = since, told + 1
+        if told == 3:
+            break
+    assert told == 3
+    agent.more(request, cancel=True)
+
+
+def test_an_agent_says_when_it_follows(agent: Agent, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    log.write_text("old\n")
+    request = agent.ask("logs", paths=[str(log)], follow=True, tail=0, begun=True)
+    assert agent.frame(request) == wire.Frame({"id": request, "part": {"begun": True}}, b"")
+    with log.open("a") as file:
+        file.write("new\n")
+    assert agent.frame(request).data == b"new\n"
+    agent.more(request, cancel=True)
+
+
 def test_a_program_is_followed(agent: Agent) -> None:
     agent.tell("start", argv=["sh", "-c", "echo a; read x; echo b"], program="p")
     agent.tell("start", argv=["sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.05; done"], program="q")

@@ -191,6 +191,34 @@ def test_the_second_records_in_its_place(may_trace: None) -> None:
     assert elsewhere(_without_the_first) == 1
 
 
+def _again() -> tuple[int, int, int, int]:
+    """Records of one that rested, of a second recording; beside them those that nobody took before it."""
+    tracer = Tracer(1 << 12)
+    own_network()
+    server = socket.create_server(("127.0.0.1", 0))
+    tracer.watch(cookie_of(server))
+    for _ in range(40):  # more than there is room for
+        socket.create_connection(server.getsockname()).close()
+        server.accept()[0].close()
+    left, lost = tracer.ring.fill, sum(tracer.lost().values())
+    tracer.rest()
+    socket.create_server(("127.0.0.1", 0)).close()  # nobody's
+    tracer.begin()
+    other = socket.create_server(("127.0.0.1", 0))
+    tracer.watch(cookie_of(other))
+    other.close()  # LISTEN to CLOSE
+    found = states(tracer), sum(tracer.lost().values())
+    tracer.close()
+    return left, lost, len(found[0]), found[1]
+
+
+def test_one_that_rested_goes_on_as_if_it_were_new(may_trace: None) -> None:
+    left, lost, found, lost_again = elsewhere(_again)
+    assert left > 0
+    assert lost > 0
+    assert (found, lost_again) == (1, 0)
+
+
 def test_nothing_is_left(may_trace: None) -> None:
     def open_files() -> int:
         return len(os.listdir("/proc/self/fd"))

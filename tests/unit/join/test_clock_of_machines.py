@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.join.clock import DRIFT, Clock, Trip
+from orchestrator.join.clock import RATE, Clock, Trip
 
 SECOND = 1_000_000_000
 
@@ -37,7 +37,7 @@ class Machine:
 @given(
     seed=st.integers(0, 1 << 32),
     offset=st.integers(-(10**17), 10**17),
-    worst=st.floats(0, DRIFT * 0.99),
+    worst=st.floats(0, RATE * 0.99),
     every=st.sampled_from([SECOND // 10, SECOND, 20 * SECOND]),
 )
 @settings(max_examples=150, deadline=None)
@@ -62,7 +62,7 @@ def test_the_true_time_lies_in_the_stated_interval(seed: int, offset: int, worst
 
 
 def test_a_long_time_before_the_first_trip_is_known_less_well() -> None:
-    machine, clock = Machine(1, 5 * SECOND, DRIFT / 2), Clock()
+    machine, clock = Machine(1, 5 * SECOND, RATE / 2), Clock()
     clock.add([machine.trip(100 * SECOND + at * 1_000_000) for at in range(5)])
     near = clock.moment(machine.there(99 * SECOND))
     far = clock.moment(machine.there(10 * SECOND))

@@ -16,6 +16,7 @@ from orchestrator.model.recording import (
     Look,
     Loss,
     MachineClock,
+    Reading,
     Recording,
     Said,
     Segment,
@@ -41,6 +42,8 @@ WHOLE = Recording(
     losses=(Loss(source="packet", stage="ring", host="alice", count=3, began=1.0, ended=2.0),),
     clocks=(MachineClock(machine="m1", hosts=("alice",), error=0.001),),
     clock=("the computer was suspended for 3 s",),
+    readings=(Reading(0.001, 1_700_000_000_501_000_000, 1e-6),),
+    zone=-12600,
     plan=Plan(key=LabKey(owner="o", name="l"), engine="namespaces"),
     translations=(Translation(host="edge", client=A, server=B, new_client=A, new_server=B),),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import TopologyError
 from orchestrator.model.steps import (
+    About,
     Between,
     ByName,
     Call,
@@ -84,6 +86,88 @@ def sent(line: str, *before: str) -> list[dict[str, Any]]:
 
 
 SAID = {"timeout": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("expression", "seconds"),
+    [
+        ("T + 200ms", 2.2),
+        ("T*2", 4.0),
+        ("T / 4 - 1ms", 0.499),
+        ("1s + T * N - T / 2", 6.0),
+        ("T / 500ms * 1s", 4.0),
+        ("T / 3", 0.666667),
+        ("0.1s * N", 0.3),
+    ],
+)
+def test_values_are_reckoned_with(expression: str, seconds: float) -> None:
+    (scenario,) = scenarios(f"    variables: {{T: 2s, N: 3}}\n    steps:\n      - wait: ${{{expression}}}\n")
+    (step,) = scenario.steps
+    assert isinstance(step, Wait)
+    assert step.seconds == pytest.approx(seconds, abs=1e-9)
+    assert step.text.startswith("wait: ")
+    assert "$" not in step.text
+
+
+def test_reckoning_in_both_forms_of_a_step() -> None:
+    (scenario,) = scenarios(
+        "    variables: {T: 500ms, N: 4}\n    steps:\n"
+        "      - web: listen :80 backlog=${N - 1} as door\n"
+        '      - web: {listen: ":81", backlog: "${N * N}", timeout: "${T + 3s}"}\n'
+    )
+    short, long = scenario.steps
+    assert isinstance(short, Call)
+    assert short.arguments["backlog"] == 3
+    assert isinstance(long, Call)
+    assert (long.arguments["backlog"], long.timeout) == (16, 3.5)
+
+
+def test_what_is_written_has_the_values_of_variables(tmp_path: Path) -> None:
+    (tmp_path / "case.conf").write_text("a ${T}; ${T * 2}; $${T}; ${remote_addr}; ${X + 1s}; $status")
+    text = HEAD + (
+        "    variables: {T: 2s}\n    steps:\n"
+        "      - web: write /etc/case.conf file=case.conf\n"
+        '      - web: {write: /etc/case.conf, text: "a ${T}; $status; $${x}"}\n'
+        "      - web: write /etc/empty ''\n"
+    )
+    (scenario,) = read_text(text.encode(), "lab.yaml", str(tmp_path)).scenarios
+    said = [step.arguments for step in scenario.steps if isinstance(step, Call)]
+    assert [one["text"] for one in said] == [
+        "a 2s; 4s; ${T}; ${remote_addr}; ${X + 1s}; $status",
+        "a 2s; $status; ${x}",
+        "",
+    ]
+    assert scenario.steps[1].text == "web: {write: /etc/case.conf, text: …}"
+
+
+def test_rows_have_names_and_what_it_is_about_is_kept() -> None:
+    found = scenarios(
+        "    about: {directive: send_timeout, covers: gap, differs: 'early by ${T}'}\n"
+        "    table: [{row: plain, T: 2s}, {row: short, T: 1s}, {T: 3s}]\n"
+        "    steps: [wait: '${T}']\n"
+    )
+    assert [one.label for one in found] == ["s[plain]", "s[short]", "s[T=3s]"]
+    assert found[1].row == {"T": "1s"}
+    assert found[1].variables == {"T": "1s"}
+    assert found[1].about == About(directive=("send_timeout",), covers="gap", differs="early by 1s")
+
+
+def test_scenarios_of_other_files_are_the_labs_own(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.yaml").write_text(
+        "variables: {T: 1s}\nscenarios:\n  a:\n"
+        "    steps: [{wait: '${T}'}, {web: write /x file=more/b.conf}]\n"
+    )
+    (tmp_path / "more" / "b.conf").write_text("b")
+    text = (HEAD + "    steps: [wait: 1s]\n" + "include: [more/a.yaml]\n").encode()
+    first = read_text(text, "lab.yaml", str(tmp_path))
+    assert [(one.name, one.file, one.line) for one in first.scenarios] == [
+        ("s", "", 8),
+        ("a", "more/a.yaml", 3),
+    ]
+    assert first.included == ("more/a.yaml",)
+    (tmp_path / "more" / "a.yaml").write_text("scenarios:\n  a:\n    steps: [wait: 2s]\n")
+    assert read_text(text, "lab.yaml", str(tmp_path)).digest != first.digest
 
 
 @pytest.mark.parametrize(
@@ -337,7 +421,7 @@ def expected(text: str) -> Expectation:
         (
             "connection: call, client.timer_seconds: 60s +- 1.5s",
             ByName(host="alice", name="call"),
-            Number(value=60, tolerance=1.5),
+            Number(value=60, below=1.5, above=1.5),
         ),
         ("listener: WEB:80, queue: '>=5'", ListenerAt(host="web", port=80), Number(operator=">=", value=5)),
         ("listener: web.door, limit: none", ByName(host="web", name="door"), Words(any_of=(None,))),
@@ -354,7 +438,17 @@ def expected(text: str) -> Expectation:
         ("log: web, contains: 'timed out'", LogOf(host="web"), Contains(text="timed out")),
         ("received: web.conn, matches: '^a'", ByName(host="web", name="conn"), Matches(pattern="^a")),
         ("step: got, errno: ECONNRESET", ByName(host="web", name="got"), Words(any_of=("ECONNRESET",))),
-        ("step: got, duration: 2s ±50ms", ByName(host="web", name="got"), Number(value=2, tolerance=0.05)),
+        (
+            "step: got, duration: 2s ±50ms",
+            ByName(host="web", name="got"),
+            Number(value=2, below=0.05, above=0.05),
+        ),
+        (
+            "step: got, duration: 2s -5ms +50ms",
+            ByName(host="web", name="got"),
+            Number(value=2, below=0.005, above=0.05),
+        ),
+        ("step: got, duration: 2s +1ms", ByName(host="web", name="got"), Number(value=2, above=0.001)),
         ("step: got, result: cubic", ByName(host="web", name="got"), Words(any_of=("cubic",))),
         ("step: got, result: 5", ByName(host="web", name="got"), Number(value=5)),
     ],
@@ -404,7 +498,7 @@ def test_a_time_after_a_step(after: str) -> None:
     found = expected(f"connection: call, client: CLOSE_WAIT, after: {after}")
     assert found.after is not None
     assert found.after.step == Ref(host="alice", name="call")
-    assert found.after.test == Number(operator="==", value=2.0, tolerance=0.05)
+    assert found.after.test == Number(operator="==", value=2.0, below=0.05, above=0.05)
     assert found.checks[0].test == Sequence(states=(("CLOSE_WAIT",),))  # when it came into it
     assert found.within == pytest.approx(3.05)  # it is waited for so much longer
     given = expected(f"connection: call, client: CLOSE_WAIT, within: 4s, after: {after}")

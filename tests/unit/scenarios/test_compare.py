@@ -17,7 +17,7 @@ def test_bounds_are_judged_as_all_numbers_in_them(
     operator: str, value: int, tolerance: int, low: int, wide: int
 ) -> None:
     tolerance = tolerance if operator == "==" else 0
-    test = Number(operator=operator, value=value, tolerance=tolerance)  # type: ignore[arg-type]
+    test = Number(operator=operator, value=value, below=tolerance, above=tolerance)  # type: ignore[arg-type]
     each = {compare(test, Value(value=low + half / 2)) for half in range(2 * wide + 1)}
     together = compare(test, Value(value=low, high=low + wide))
     assert together == (each.pop() if len(each) == 1 else "unknown")

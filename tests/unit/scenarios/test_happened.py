@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -283,9 +284,19 @@ def test_bytes_of_the_next_step_are_not_this_ones() -> None:
     assert timed("ask 1.7s +-1ms", sent=sent, calls=[ASKED]).verdict == "pass"
 
 
-def test_a_step_that_sends_nothing_counts_from_its_end() -> None:
-    waited = call("recv", 0.2, "ask", duration=0.3)
+def test_a_step_that_has_no_part_on_the_wire_counts_from_its_end() -> None:
+    waited = call("get", 0.2, "ask", duration=0.3)
     assert timed("ask 2s +-1ms", sent=(), calls=[waited]).verdict == "pass"
+
+
+def test_a_recv_counts_from_when_its_last_byte_had_come() -> None:
+    """However late its program was told, or asked."""
+    sent: Sent = [("server", 0.3, "P"), ("server", 0.4, "P"), ("server", 0.9, "P")]
+    for began, duration in ((0.1, 0.5), (0.7, 0.001)):
+        waited = call("recv", began, "ask", duration=duration)
+        assert timed("ask 2.1s +-1ms", sent=sent, calls=[waited]).verdict == "pass"
+    failed = call("recv", 0.2, "ask", duration=0.3, errno="EINTR")
+    assert timed("ask 2s +-1ms", sent=sent, calls=[failed]).verdict == "pass"
 
 
 def test_a_close_counts_from_its_fin_and_a_connect_from_when_it_stood() -> None:
@@ -312,6 +323,21 @@ def test_a_stall_is_no_time_that_the_hosts_took() -> None:
     timed("ask 2s +-50ms", stalled=stalled)
     ((began, ended),) = asked
     assert (began, ended) == pytest.approx((BEGAN + 0.5002, BEGAN + 2.5))
+
+
+def test_a_stall_in_the_middle_of_a_wait_excuses_only_what_came_late() -> None:
+    """From 0.5 to 2.5 s; the observer stood still for 0.2 s from 1.2 s on, or at an end."""
+
+    def stood(since: float, length: float = 0.2) -> Callable[[float, float], float]:
+        first, last = BEGAN + since, BEGAN + since + length
+        return lambda began, ended: max(0.0, min(ended, last) - max(began, first))
+
+    assert timed("ask 2s -5ms +50ms", stalled=stood(1.2)).verdict == "pass"
+    assert timed("ask 1.9s -5ms +50ms", stalled=stood(1.2)).verdict == "unknown"
+    assert timed("ask 2.1s -5ms +50ms", stalled=stood(1.2)).verdict == "fail"
+    assert timed("ask 2s -5ms +50ms", stalled=stood(0.45)).verdict == "unknown"
+    assert timed("ask 2s -5ms +50ms", stalled=stood(2.4)).verdict == "unknown"
+    assert timed("ask 2s -5ms +50ms", stalled=stood(2.48, 0.015)).verdict == "pass"
 
 
 def test_the_time_to_a_state_and_to_a_retransmission() -> None:

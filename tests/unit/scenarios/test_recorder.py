@@ -96,6 +96,32 @@ def test_an_agent_is_not_believed_when_it_cannot_be(answer: dict[str, Any]) -> N
     assert made.duration == pytest.approx(0.5)
 
 
+FILE = "/var/log/access.log"
+FAR = 1e300
+
+
+def test_a_line_of_a_file_was_written_between_two_looks_at_it() -> None:
+    one = recorder(time.monotonic() - 10)
+    now = time.monotonic()
+    one.line("web", "GET /", FILE, (now - 0.01, now))
+    (said,) = one.recording().said
+    assert said.t == pytest.approx(9.995, abs=0.005)
+    assert said.error == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [(FAR, FAR), (-FAR, FAR), (0.0, FAR), (None, None), ("now", "then"), (float("nan"), 0.0), (2.0, 1.0)],
+)
+def test_an_agent_is_not_believed_when_it_cannot_have_looked(looks: tuple[Any, Any]) -> None:
+    one = recorder(time.monotonic() - 10)
+    one.line("web", "GET /", FILE, looks)
+    one.line("web", "GET /", FILE)
+    first, second = one.recording().said
+    assert first.error == pytest.approx(second.error)
+    assert first.t == pytest.approx(second.t, abs=0.1)
+
+
 def entry(state: str, port: int = 80) -> SocketEntry:
     return SocketEntry(
         host="web", address="10.0.0.2", port=port, peer_address="10.0.0.1", peer_port=4000, state=state

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from orchestrator.model.events import (
     UNKNOWN,
     Closing,
@@ -96,7 +98,9 @@ def _crossing(side: Side, at: float, flag: str, *, again: bool = False) -> Cross
     host = "alice" if side == "client" else "web"
     length = 5 if flag == "P" else 0
     segment = Segment(at, host, "eth0", True, source, target, FLAGS[flag], 1, 1, length)
-    return Crossing(sender=side, sent=segment, received=None, again=again)
+    other = "web" if side == "client" else "alice"
+    there = msgspec.structs.replace(segment, t=at + ERROR, host=other, outgoing=False)
+    return Crossing(sender=side, sent=segment, received=there, again=again)
 
 
 def call(verb: str, at: float, step: str | None = None, *, duration: float = 0.001, **more: Any) -> CallMade:

@@ -1,4 +1,4 @@
-"""Who uses which test lab: files in the state folder, each locked by the process that holds it.
+"""Who uses which lab of a passing purpose: files in the state folder, each locked by the process that has it.
 
 The kernel lets go of the locks of a process that dies, however it dies, so nobody has to count: a lab none
 of whose leases is held by a living process is removed by whoever notices next. Beside a lab's leases
@@ -91,7 +91,7 @@ def _lock(handle: IO[str], wait: bool) -> bool:
 
 def folder() -> Path:
     """Where these files are, made where it is missing. Raises UsageError."""
-    found = state_folder() / "pytest"
+    found = state_folder() / "leases"
     try:
         found.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:

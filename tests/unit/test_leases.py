@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.pytest_plugin import labs, leases
-from orchestrator.pytest_plugin.leases import Lease, Lock
+from orchestrator import leased, leases
+from orchestrator.lab import quiet
+from orchestrator.leases import Lease, Lock
 
 PROGRAM = """
 import os, sys
-from orchestrator.pytest_plugin.leases import Lease
+from orchestrator.leases import Lease
 lease = Lease.take("one", "namespaces")
 print("taken", flush=True)
 sys.stdin.read()
@@ -28,7 +29,7 @@ with lease.ending() as last:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parents[2]))
-    return tmp_path / "lab/pytest"
+    return tmp_path / "lab/leases"
 
 
 @pytest.fixture
@@ -74,12 +75,12 @@ def test_what_is_abandoned_is_swept_and_what_is_used_is_not(
     folder: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removed: list[tuple[str, str]] = []
-    monkeypatch.setattr(labs, "remove", lambda name, engine: removed.append((name, engine)))
+    monkeypatch.setattr(leased, "remove", lambda name, engine, say: removed.append((name, engine)))
     mine = Lease.take("two", "docker")
-    assert (labs.sweep(), removed) == ([], [])
+    assert (leased.sweep(quiet), removed) == ([], [])
     other.kill()
     other.wait()
-    assert (labs.sweep(), removed) == ([], [("one", "namespaces")])
+    assert (leased.sweep(quiet), removed) == ([], [("one", "namespaces")])
     assert {path.name.split(".")[0] for path in folder.iterdir()} == {"two"}
     assert last(mine)
 
@@ -87,10 +88,10 @@ def test_what_is_abandoned_is_swept_and_what_is_used_is_not(
 def test_a_lab_that_begins_or_ends_right_now_is_not_swept(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labs, "remove", lambda name, engine: pytest.fail("it is not abandoned"))
+    monkeypatch.setattr(leased, "remove", lambda name, engine, say: pytest.fail("it is not abandoned"))
     mine = Lease.take("one", "namespaces")
     with mine.ending():
-        assert labs.sweep() == []
+        assert leased.sweep(quiet) == []
     assert list(folder.iterdir()) == []
 
 
@@ -102,7 +103,7 @@ def test_a_lab_that_cannot_be_removed_is_told_and_tried_again(
     for engine in ("podman", "docker"):
         (folder / "one.lab").write_text(f'{{"engine": "{engine}"}}')
         monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/nowhere")
-        (line,) = labs.sweep()
+        (line,) = leased.sweep(quiet)
         assert line.startswith("lab one could not be removed: ")
         assert (folder / "one.lab").exists()
 
