@@ -289,12 +289,21 @@ steps:
 """
 
 
+def dropped(machines: Machines) -> int:
+    """Packets that `narrow` has dropped on m1."""
+    rules = machines.on("m1", "iptables -t mangle -nvxL PREROUTING").splitlines()
+    return sum(int(line.split()[0]) for line in rules if f"udp dpt:{PORT}" in line)
+
+
 def test_bulk_where_the_path_carries_less_than_its_interfaces_say(machines: Machines) -> None:
     with narrow(machines, 1400), running("auto", TWO) as rig:
         assert {network.mtu for network in rig.lab.plan.networks} == {1350}
         assert "mtu 1350" in rig.run("alice", "ip", "link", "show", "eth0").out.decode()
+        before = dropped(machines)
+        assert before, "the packets that found it out"
         record = perform(rig, TWO, BULK)
         assert verdicts(record) == ["pass"], explained(record)
+        assert dropped(machines) == before
 
 
 @contextmanager
