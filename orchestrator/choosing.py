@@ -37,7 +37,8 @@ def with_machines(running: Lab, topology: Topology) -> Lab:
     """The running lab, asked on those machines too that the file has and it has nothing on yet."""
     there = {machine.name: machine for machine in running.plan.machines}
     wanted = {machine.name: machine for machine in planned_machines(topology)}
-    if not there or wanted.keys() <= there.keys():
+    asked = running.engine.members.keys() if isinstance(running.engine, SpreadEngine) else there.keys()
+    if not there or wanted.keys() <= asked:  # the lab's are those that it has something on
         return running
     engine = roster.engine_over(running.key.name, running.engine.name, (*(there | wanted).values(),))
     running.close()

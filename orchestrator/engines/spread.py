@@ -177,10 +177,22 @@ class SpreadEngine:
             for machine, channel in later.items():  # the first is the lease of what is not complete yet
                 if channel is not channels.setdefault(machine, channel):
                     channel.close()
+        self._leave(plan.key, where, [m for m in before.machines if m not in where.machines], progress)
         if known is None:
             known = self._known[plan.key] = Whereabouts(where, self._unplaced)
         known.where = where
         return SpreadChannel({**self._openers(plan.key), **channels}, known)
+
+    def _leave(self, key: LabKey, where: Where, machines: Sequence[str], progress: Progress) -> None:
+        """Nothing of the lab is to stay on machines where it has no hosts any more; those that cannot be
+        asked are kept in mind."""
+        if not machines:
+            return
+        results = side_by_side(machines, lambda m: self.members[m].remove(key, lambda _: None), LOOK_SECONDS)
+        errors = failures(results)
+        for machine in machines:
+            progress(errors[machine].message if machine in errors else f"{machine}: the lab has left it")
+        self._noted(key, [m for m in where.fleet if m in {*where.machines, *errors}], False)
 
     def _still_joined(self, plan: Plan, channels: Mapping[str, Channel]) -> None:
         """A daemon that was started anew has nothing of what its predecessor had joined; others are told what

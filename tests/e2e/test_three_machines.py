@@ -60,6 +60,7 @@ def test_a_network_that_comes_to_a_third_machine_and_leaves_it(machines: Machine
         shrunk = bringup.up(topology(TWO, name))
         assert [one.id for one in shrunk.lab.observe().joined.connections] == [before]
         all_reach_each_other(Rig(shrunk.lab), "a", "b")
+        assert left(machines, ["m3"]) == {}, "the lab has left it"
     finally:
         lab.engine.remove(lab.key, lambda _: None)
     assert left(machines, SERVICES) == {}

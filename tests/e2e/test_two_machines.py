@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,12 @@ def in_host(machines: Machines, service: str, rig: Rig, host: str, command: str)
     return machines.on(service, f"docker exec {objects.name_of(rig.lab.key, host)} {command}")
 
 
+def link_local(mac: str) -> IPv6Address:
+    """What an interface gives itself: RFC 4291, appendix A."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes([raw[0] ^ 2]) + raw[1:3] + b"\xff\xfe" + raw[3:])
+
+
 class TestAcross:
     def test_a_connection_is_one_row(self, lab: Rig, machines: Machines) -> None:
         assert rows(lab.lab) == [("alice", "web", "joined"), ("carol", "deep", "joined")]
@@ -134,6 +142,15 @@ class TestAcross:
         seen = in_host(machines, "m1", lab, "deep", "ss -Htn state established")
         assert lab.address("edge", network="far") in seen, "deep sees the router"
         assert lab.address("carol") not in seen
+
+    def test_nobody_answers_but_hosts(self, lab: Rig, machines: Machines) -> None:
+        """Neither the machines nor what joins them is on the network."""
+        wide = [i for host in lab.lab.plan.hosts for i in host.interfaces if i.network == "wide"]
+        said = lab.run("alice", "ping", "-c2", "-W2", "ff02::1%eth0").out.decode()
+        found = {IPv6Address(one) for one in re.findall(r"from (fe80[0-9a-f:]*[0-9a-f])", said)}
+        assert found == {link_local(one.mac) for one in wide}, said
+        for service in ("m1", "m2"):
+            assert lab.run("alice", "ping", "-c1", "-W1", addresses(machines, service)).code != 0
 
     def test_what_goes_between_the_machines_is_vxlan(self, lab: Rig, machines: Machines) -> None:
         """As tshark sees it on the network below, on this computer."""
@@ -272,12 +289,21 @@ steps:
 """
 
 
+def dropped(machines: Machines) -> int:
+    """Packets that `narrow` has dropped on m1."""
+    rules = machines.on("m1", "iptables -t mangle -nvxL PREROUTING").splitlines()
+    return sum(int(line.split()[0]) for line in rules if f"udp dpt:{PORT}" in line)
+
+
 def test_bulk_where_the_path_carries_less_than_its_interfaces_say(machines: Machines) -> None:
     with narrow(machines, 1400), running("auto", TWO) as rig:
         assert {network.mtu for network in rig.lab.plan.networks} == {1350}
         assert "mtu 1350" in rig.run("alice", "ip", "link", "show", "eth0").out.decode()
+        before = dropped(machines)
+        assert before, "the packets that found it out"
         record = perform(rig, TWO, BULK)
         assert verdicts(record) == ["pass"], explained(record)
+        assert dropped(machines) == before
 
 
 @contextmanager

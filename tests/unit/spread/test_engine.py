@@ -100,6 +100,16 @@ def test_a_host_more_on_a_machine_more_joins_the_network_there(
     assert stitch.asked[1:] == [(["wide"], ["m1", "m2", "m3"], 3)], "what is there is left alone"
 
 
+def test_a_machine_without_hosts_has_nothing_of_the_lab_any_more(spread: SpreadEngine) -> None:
+    more = placed(LAB + "  d: {role: client, networks: [wide]}\n", {**WHERE, "d": "m3"})
+    up(spread, more).close()
+    assert list(spread.members["m3"].find(owner()))
+    with up(spread, placed(LAB, WHERE, name=more.key.name), more) as channel:
+        assert hosts(channel) == ["a", "b", "c"]
+        assert channel.machines == ("m1", "m2")
+    assert not list(spread.members["m3"].find(owner()))
+
+
 def test_what_cannot_be_joined_is_not_left_behind(spread: SpreadEngine, stitch: Stitcher) -> None:
     stitch.refuses = True
     with pytest.raises(EngineError, match="no VXLAN"):
