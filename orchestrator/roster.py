@@ -55,6 +55,8 @@ def note(record: Record) -> None:
     if not record.machines:
         path.unlink(missing_ok=True)
         return
+    with contextlib.suppress(FileExistsError):
+        path.parent.mkdir(mode=0o700)
     new = path.with_suffix(".new")
     new.write_bytes(msgspec.json.encode(record))
     new.replace(path)
@@ -95,10 +97,8 @@ def engine(name: str, otherwise: str) -> Engine:
 
 
 def _folder() -> Path:
-    folder = state_folder() / "machines"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    return folder
+    """Made when something is kept: most users have no machines."""
+    return state_folder() / "machines"
 
 
 def _file(name: str) -> Path:
