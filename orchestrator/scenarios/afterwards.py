@@ -66,7 +66,8 @@ def _names(history: History, side: Side) -> tuple[str, ...]:
 
 def _come(call: CallMade, found: tuple[History, Side] | None, recording: Recording) -> Moment | None:
     """When the last of what it received had come, by when it returned; of accept, when its end was
-    ESTABLISHED. None where it is no such call, or that was not seen."""
+    ESTABLISHED. Where its last byte was not seen coming, that is somewhere between the last that was and its
+    return. None where it is no such call, or nothing was seen."""
     if found is None or call.errno is not None:
         return None
     history, side = found
@@ -86,9 +87,11 @@ def _come(call: CallMade, found: tuple[History, Side] | None, recording: Recordi
     if call.verb != "recv" or not times:
         return None
     error = error_of(recording, call.host)
+    last = max(times)
     if _stream_seen(history, side, returned + error) < _taken(call, recording):
-        return Moment(why=f"the last byte that {call.step} received was not seen coming to {call.host}")
-    return Moment(at=max(times), error=error)
+        # It was lost from the record, or of a bulk transfer that is not all kept: it came after what was seen
+        return Moment(at=(last + returned) / 2, error=(returned - last) / 2 + error)
+    return Moment(at=last, error=error)
 
 
 def _stream_seen(history: History, side: Side, until: float) -> float:
