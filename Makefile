@@ -7,7 +7,7 @@ venv:
 
 # An engine's tests are one lane, the others go by file: tests/conftest.py.
 test: check
-	$(VENV)/bin/python -m pytest -n 3 --dist loadgroup
+	$(VENV)/bin/python -m pytest -n 3
 
 check: venv
 	$(VENV)/bin/python -m ruff check orchestrator tests bench examples

@@ -5,7 +5,7 @@ fake one, it is there once more as a lab on two machines. An engine that does no
 what its probe says; LAB_REQUIRE_ENGINES="namespaces,docker" makes that fail. `docker-ssh` is docker on a
 machine over SSH: the modules of ON_MACHINES are run there, too, after `make machines`.
 
-Side by side (`pytest -n 3 --dist loadgroup`, as `make test` does) all tests of one engine are one lane, since
+Side by side (`pytest -n 3`, as `make test` does) all tests of one engine are one lane, since
 two labs of one Docker Engine can ask for the same subnet, and timings want a computer that is not crowded;
 the others go by file.
 """
@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, nullcontext
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -62,11 +63,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests are one after the other where they go side by side."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(lane(item.path.relative_to(HERE).as_posix(), item.name)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Side by side by lanes. pytest-xdist's own loadgroup renames tests, which pytest 9.2 does not take."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Lanes(LoadScopeScheduling):  # type: ignore[misc]
+        """Each lane is one worker's."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, name = nodeid.partition("::")
+            return lane(path.removeprefix(f"{HERE.name}/"), name)
+
+    return Lanes(config, log)
 
 
 def lane(path: str, name: str) -> str:
