@@ -20,7 +20,7 @@ pytestmark = pytest.mark.engine("namespaces", "docker")
 FILE = Path(__file__).parents[2] / "labs" / "nginx-timeouts" / "lab.yaml"
 PACK = read_file(str(FILE))
 STALLED = "the observer stalled"  # as the reason of a verdict that was not reached says
-JOBS = "4"  # two for each of two processors: with `auto`, three, twice as many came out unknown
+JOBS = "4"  # `auto` is 6 on two processors, which other tests use, too; with 4 it takes a minute
 Record = dict[str, Any]
 
 
