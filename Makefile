@@ -1,4 +1,4 @@
-.PHONY: test check soak atlas venv machines machines-down
+.PHONY: test check pack soak atlas venv machines machines-down
 VENV ?= .venv
 
 # The launcher makes the environment; with the extras of pyproject.toml that the tests need.
@@ -14,6 +14,10 @@ check: venv
 	$(VENV)/bin/python -m ruff format --check orchestrator tests bench examples
 	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/lint-imports
+
+# The pack of nginx's timeouts once on each engine, with nothing beside it.
+pack: venv
+	LAB_PACK=1 LAB_REQUIRE_ENGINES=namespaces,docker $(VENV)/bin/python -m pytest tests/e2e/test_nginx_timeouts.py
 
 # The pack of nginx's timeouts 20 times over, until a verdict is wrong; what is said stays in soak.log. Others, or
 # fewer times: make soak SOAK="--rounds 5 --engine docker labs/backlog/lab.yaml"
