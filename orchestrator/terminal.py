@@ -69,7 +69,12 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def window_size() -> tuple[int, int]:
-    """(rows, columns) of the terminal."""
+    """(rows, columns) of the terminal itself, tty_ioctl(4); LINES and COLUMNS may be those of another."""
+    for stream in (sys.stdout, sys.stdin):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # no terminal, closed, none
+            columns, rows = os.get_terminal_size(stream.fileno())
+            if rows and columns:
+                return rows, columns
     columns, rows = shutil.get_terminal_size()
     return rows, columns
 

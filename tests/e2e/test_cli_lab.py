@@ -91,7 +91,8 @@ def test_up_on_a_running_lab_changes_only_what_differs(lab: Commands) -> None:
     assert lab.good("exec", "alice", "--", "getent", "hosts", "carol").out.split()[0] == f"{lab.net}.1.4"
     lab.write()
     lab.up()
-    assert {row["id"] for row in lab.conns()} == before
+    left = lab.conns()  # of carol's call web's end may be left, which nobody acknowledges any more
+    assert {row["id"] for row in left if row["client"] is not None} == before
 
 
 @on_both

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -91,12 +92,12 @@ class TestRuntimeFolder:
         assert daemon.open_socket(folder) is None
 
     def test_the_users_runtime_folder_is_preferred(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        runtime = base / "run"
-        runtime.mkdir(mode=0o700)
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-        assert self.made().is_relative_to(runtime)
-        runtime.chmod(0o777)
-        assert not self.made().is_relative_to(runtime)
+        with tempfile.TemporaryDirectory(dir="/tmp") as short:  # a socket's path has 108 bytes, unix(7)
+            runtime = Path(short)
+            monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+            assert self.made().is_relative_to(runtime)
+            runtime.chmod(0o777)
+            assert not self.made().is_relative_to(runtime)
 
 
 class TestBridge:
