@@ -8,6 +8,7 @@ ends. What counts are turns of waiting, not the clock: a laptop that has slept i
 from __future__ import annotations
 
 import contextlib
+import errno
 import shlex
 import socket
 import threading
@@ -189,12 +190,15 @@ class LineStream:
         return piece
 
     def shutdown(self, how: int, /) -> None:
-        """As of a socket; wakes who reads."""
-        if how in (socket.SHUT_WR, socket.SHUT_RDWR):
-            self._channel.shutdown_write()
-        if how in (socket.SHUT_RD, socket.SHUT_RDWR):
-            self._channel.shutdown_read()
-            self._channel.close()
+        """As of a socket; wakes who reads. OSError where the line has ended (Paramiko says EOFError)."""
+        try:
+            if how in (socket.SHUT_WR, socket.SHUT_RDWR):
+                self._channel.shutdown_write()
+            if how in (socket.SHUT_RD, socket.SHUT_RDWR):
+                self._channel.shutdown_read()
+                self._channel.close()
+        except EOFError:
+            raise OSError(errno.ENOTCONN, "the line has ended") from None
 
     def close(self) -> None:
         """Leave it; the line stays."""
