@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -116,6 +116,12 @@ def workers(process: subprocess.Popen[bytes]) -> list[int]:
     """The processes that it has started."""
     found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(pid) for pid in found]
+
+
+def gone(pids: Sequence[int]) -> None:
+    """Wait for the end of processes that are not ours to wait for: until then they hold their leases."""
+    for pid in pids:
+        eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 30)  # type: ignore[misc]
 
 
 def awaiting(lab: Commands, name: str) -> bool:
@@ -271,8 +277,7 @@ def test_all_ends_with_a_parent_that_is_killed(lab: Commands) -> None:
     pids = workers(process)
     process.kill()
     process.wait()
-    for pid in pids:
-        eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 30)  # type: ignore[misc]
+    gone(pids)
     assert left(lab) == []
 
 
@@ -285,6 +290,7 @@ def test_what_is_left_when_all_are_killed_goes_with_the_next(lab: Commands) -> N
         for pid in (*pids, process.pid):
             os.kill(pid, signal.SIGKILL)
         process.wait()
+        gone(pids)
         assert len(left(lab)) == 2
         lab.good(*cure)
         assert left(lab) == []
