@@ -130,20 +130,7 @@ class Runner:
                 watch=self.watch,
             )
         except LabError as error:
-            self.records.append(
-                ScenarioRecord(
-                    name=scenario.name,
-                    label=scenario.label,
-                    title=scenario.title,
-                    line=scenario.line,
-                    file=scenario.file,
-                    row=scenario.row,
-                    about=scenario.about,
-                    verdict="unknown",
-                    began=time.monotonic() - self.began,
-                    problem=error.message,
-                )
-            )
+            self.records.append(unperformed(scenario, time.monotonic() - self.began, error.message))
             raise
 
     def _mended(self, done: Done) -> ScenarioRecord:
@@ -166,6 +153,22 @@ class Runner:
     def record(self) -> RunRecord:
         """All that was run so far."""
         return record_of(self.name, self.lab.engine.name, self.records, self.environment)
+
+
+def unperformed(scenario: Scenario, began: float, problem: str) -> ScenarioRecord:
+    """Of a scenario of which nothing is known, and why. `began`: seconds of the run."""
+    return ScenarioRecord(
+        name=scenario.name,
+        label=scenario.label,
+        title=scenario.title,
+        line=scenario.line,
+        file=scenario.file,
+        row=scenario.row,
+        about=scenario.about,
+        verdict="unknown",
+        began=began,
+        problem=problem,
+    )
 
 
 def record_of(

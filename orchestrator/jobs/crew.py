@@ -45,7 +45,7 @@ from orchestrator.leased import base_name, own_subnets
 from orchestrator.model.runs import RunRecord, ScenarioRecord
 from orchestrator.model.steps import Scenario
 from orchestrator.model.topology import Topology
-from orchestrator.runs import MOST_RECORDED, Recordings, record_of
+from orchestrator.runs import MOST_RECORDED, Recordings, record_of, unperformed
 from orchestrator.wire import to_error
 
 COMMAND = ("-P", "-m", "orchestrator.cli.job")
@@ -266,15 +266,7 @@ class Crew:
     def _lost(self, turn: Turn, why: str) -> None:
         """Of a scenario nothing is known: that belongs into the record, too."""
         one = self._topology.scenarios[turn.at]
-        record = ScenarioRecord(
-            name=one.name,
-            label=one.label,
-            title=one.title,
-            line=one.line,
-            verdict="unknown",
-            began=time.monotonic() - self._began,
-            problem=why,
-        )
+        record = unperformed(one, time.monotonic() - self._began, why)
         self._take_in(turn, Performed(record=msgspec.json.encode(record), told=self._lines(record)))
 
     def _lines(self, record: ScenarioRecord) -> str:
