@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from orchestrator.model.machines import FABRICS
 from orchestrator.read.kinds import Either, Field, ListOf, MapOf, Record, Text
+from orchestrator.read.patterns import IPV4, IPV6, LABEL
 
 MOST_MACHINES = 1_000  # of one lab; placing was measured with 100
 MOST_PATTERNS = 50  # each is held against every host
 MOST_STOOD_FOR = 500_000  # hosts, by all entries together
 
-_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123, 2.1
-_IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-_IPV6 = r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*(?::[0-9.]+)?"
-
 MACHINE_NAME = Text(
     what="name of a machine",
-    pattern=_LABEL,
+    pattern=LABEL,
     example="m1",
     hint="a name is at most 63 letters, digits and `-`, with no `-` at either end",
     whole=(0, None),
@@ -29,7 +26,7 @@ URL = Text(
 )
 MACHINE_ADDRESS = Text(
     what="address",
-    pattern=f"{_IPV4}|{_IPV6}",
+    pattern=f"{IPV4}|{IPV6}",
     example="10.0.0.11",
     hint="an address is written as `10.0.0.11` or `fd00::11`",
 )

@@ -7,18 +7,16 @@ from dataclasses import replace
 from orchestrator.read.kinds import Either, Field, Json, ListOf, MapOf, Nothing, Record, Text
 from orchestrator.read.machine_schema import FIELDS as MACHINE_FIELDS
 from orchestrator.read.machine_schema import NETWORK_FABRIC
+from orchestrator.read.patterns import IPV4, IPV6, LABEL
 from orchestrator.read.scenario_schema import DEFINITIONS, SCENARIOS, VARIABLES
 
 MOST_HOSTS = 20_000  # of one lab, counted out; what the plan was measured with
 
-_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123, 2.1
 _PORT = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-_IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-_IPV6 = r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*(?::[0-9.]+)?"
 
 NAME = Text(
     what="name",
-    pattern=_LABEL,
+    pattern=LABEL,
     example="web",
     hint="a name is at most 63 letters, digits and `-`, with no `-` at either end",
     whole=(0, None),
@@ -52,27 +50,27 @@ _ENGINES = ("auto", "namespaces", "docker", "fake")
 ENGINE = Text(what="engine", pattern="|".join(_ENGINES), example="auto", words=_ENGINES)
 SUBNET = Text(
     what="subnet",
-    pattern=rf"auto|{_IPV4}(?:/[0-9]{{1,2}})?|{_IPV6}(?:/[0-9]{{1,3}})?",
+    pattern=rf"auto|{IPV4}(?:/[0-9]{{1,2}})?|{IPV6}(?:/[0-9]{{1,3}})?",
     example="10.20.1.0/24",
     hint="a subnet is written as `10.20.1.0/24`, `fd20:2::/64` or `auto`",
 )
 SUBNET6 = replace(SUBNET, example="fd20:2::/64")
 ADDRESS = Text(
     what="address",
-    pattern=f"auto|{_IPV4}|{_IPV6}",
+    pattern=f"auto|{IPV4}|{IPV6}",
     example="10.20.2.80",
     hint="an address is written as `10.20.2.80`, `fd20:2::80` or `auto`",
 )
 LISTEN = Text(
     what="port, nor an address with a port",
-    pattern=rf"(?:(?:{_IPV4}|\[{_IPV6}\]):)?{_PORT}",
+    pattern=rf"(?:(?:{IPV4}|\[{IPV6}\]):)?{_PORT}",
     example="80",
     hint="write `80`, `10.20.2.80:80` or `[::]:80`, with a port from 1 to 65535",
     whole=(1, 65_535),
 )
 CONNECT = Text(
     what="target",
-    pattern=rf"{_LABEL}:{_PORT}(?: +x[1-9][0-9]{{0,5}})?",
+    pattern=rf"{LABEL}:{_PORT}(?: +x[1-9][0-9]{{0,5}})?",
     example="web:80",
     hint="a target is written as `web:80` or `web:80 x3`, with a port from 1 to 65535",
 )
@@ -126,7 +124,7 @@ DNS_NAME = Text(
 )
 RECORD = Text(
     what="host, nor an address",
-    pattern=f"{_LABEL}|{_IPV4}|{_IPV6}",
+    pattern=f"{LABEL}|{IPV4}|{IPV6}",
     example="web",
     hint="write a host as `web`, or an address as `10.20.2.80`",
     flag=True,
