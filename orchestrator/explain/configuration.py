@@ -91,6 +91,14 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return any("ssl" in one.options for one in self.listens) or self.value("ssl").text == "on"
 
 
+def once(values: Iterable[tuple[Value, str]]) -> Iterator[tuple[Value, str]]:
+    """Each that is in force somewhere, with the first place where it is."""
+    met: dict[Value, str] = {}
+    for value, said in values:
+        met.setdefault(value, said)
+    yield from met.items()
+
+
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     """A group of peers. `cached`: whether connections are kept (`keepalive N`)."""
 

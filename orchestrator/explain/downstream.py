@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from orchestrator.explain.asked import Asked, asked
-from orchestrator.explain.configuration import Location, Value, chosen
+from orchestrator.explain.configuration import Location, Value, chosen, once
 from orchestrator.explain.ideas import ANY, FIN, LAZY, RST, SILENT, Idea, Sign, Since, other, timer
 from orchestrator.explain.judging import Moment
 from orchestrator.explain.logs import AccessLine
@@ -50,12 +50,7 @@ def places(down: Down, path: str | None) -> list[Location]:
 
 def values(places: Iterable[Location], name: str) -> Iterator[tuple[Value, str]]:
     """Each that is in force in one of them, once."""
-    met: set[Value] = set()
-    for place in places:
-        value = place.value(name)
-        if value not in met:
-            met.add(value)
-            yield value, place.said
+    return once((place.value(name), place.said) for place in places)
 
 
 def ideas(down: Down, moment: Moment, told: Told, *, passed_on: bool) -> Iterator[Idea]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from orchestrator.explain.configuration import Server, Value
+from orchestrator.explain.configuration import Server, Value, once
 from orchestrator.explain.ideas import ANY, FIN, LAZY, RST, SILENT, Idea, Sign, Since, other, timer
 from orchestrator.explain.judging import Moment
 from orchestrator.explain.scene import Down, Up
@@ -39,12 +39,7 @@ def servers_of(one: Down | Up) -> list[Server]:
 
 
 def _values(servers: Iterable[Server], name: str) -> Iterator[tuple[Value, str]]:
-    met: set[Value] = set()
-    for server in servers:
-        value = server.value(name)
-        if value not in met:
-            met.add(value)
-            yield value, f"server {server.where}"
+    return once((server.value(name), f"server {server.where}") for server in servers)
 
 
 def _proxying(one: Down | Up, beside: Sequence[Down | Up], servers: list[Server]) -> Iterator[Idea]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from orchestrator.explain.configuration import Location, Pass, Server, Upstream, Value
+from orchestrator.explain.configuration import Location, Pass, Server, Upstream, Value, once
 from orchestrator.explain.downstream import AT_ONCE, stuck
 from orchestrator.explain.ideas import ANY, FIN, LAZY, RST, SILENT, Idea, Sign, Since, other, timer
 from orchestrator.explain.judging import Moment
@@ -32,12 +32,10 @@ def ideas(up: Up, moment: Moment, ways: Iterable[Way], downs: Iterable[Down]) ->
 
 def values(ways: Iterable[Way], suffix: str) -> Iterator[tuple[Value, str]]:
     """Each that is in force by one of these ways, once."""
-    met: set[Value] = set()
-    for _, location, one in ways:
-        value = location.value(f"{one.kind}_{suffix}")
-        if value not in met:
-            met.add(value)
-            yield value, f"{location.said}, {one.kind}_pass {one.target}"
+    return once(
+        (location.value(f"{one.kind}_{suffix}"), f"{location.said}, {one.kind}_pass {one.target}")
+        for _, location, one in ways
+    )
 
 
 def _connecting(up: Up, ways: list[Way]) -> Iterator[Idea]:
