@@ -4,7 +4,6 @@ is cut off in the middle. The networks of the two are not joined here: what join
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from orchestrator.errors import LabError, MachineUnreachable
 from orchestrator.lab import Lab, all_found
 from orchestrator.model.runs import StepRecord
 from tests.support.cli import LAUNCHER, SECONDS
-from tests.support.compose import Machines, missing
+from tests.support.compose import Machines, alone
 from tests.support.rig import Rig, topology
 from tests.support.scenarios import Silent, explained, perform, verdicts
 
@@ -39,16 +38,8 @@ _CUT = "iptables -{0} INPUT -p tcp --dport 22 -j DROP; iptables -{0} OUTPUT -p t
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """Two that are ours alone."""
-    if why := missing():
-        required = "docker-ssh" in os.environ.get("LAB_REQUIRE_ENGINES", "")
-        (pytest.fail if required else pytest.skip)(why)
-    found = Machines(tmp_path_factory.mktemp("machines"))
-    try:
-        started = found.start()
-        assert started.code == 0, started
+    with alone(tmp_path_factory.mktemp("machines")) as found:
         yield found
-    finally:
-        found.down()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from orchestrator.model.machine_checks import Finding, MachineReport
 from orchestrator.model.plan import LabKey
 from orchestrator.owner import owner
 from tests.support import machines as lane
-from tests.support.compose import Machines, missing
+from tests.support.compose import Machines, alone
 from tests.support.rig import eventually, topology
 
 PORT = docker_checks.PORT
@@ -40,16 +40,8 @@ _CUT = "iptables -{0} INPUT -p tcp --dport 22 -j DROP; iptables -{0} OUTPUT -p t
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    if why := missing():
-        required = "docker-ssh" in os.environ.get("LAB_REQUIRE_ENGINES", "")
-        (pytest.fail if required else pytest.skip)(why)
-    found = Machines(tmp_path_factory.mktemp("machines"))
-    try:
-        started = found.start()
-        assert started.code == 0, started
+    with alone(tmp_path_factory.mktemp("machines")) as found:
         yield found
-    finally:
-        found.down()
 
 
 @pytest.fixture

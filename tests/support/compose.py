@@ -6,8 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 _START = ROOT / "images/start-machines.sh"
@@ -72,6 +76,22 @@ class Machines:
         label = f"--filter=label=com.docker.compose.project={self.project}"
         asked = (("ps", "-aq"), ("volume", "ls", "-q"), ("network", "ls", "-q"))
         return [line for words in asked for line in self.run("docker", *words, label).out.split()]
+
+
+@contextmanager
+def alone(folder: Path, **environment: str) -> Iterator[Machines]:
+    """Machines that are ours alone, up. Where they cannot be: a skip, or a failure if they are required."""
+    if why := missing():
+        required = "docker-ssh" in os.environ.get("LAB_REQUIRE_ENGINES", "")
+        (pytest.fail if required else pytest.skip)(why)
+    found = Machines(folder)
+    found.env.update(environment)
+    try:
+        ready = found.start()
+        assert ready.code == 0, ready
+        yield found
+    finally:
+        found.down()
 
 
 def missing() -> str:

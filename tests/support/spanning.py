@@ -3,14 +3,13 @@ not by way of what is under test."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.compose import Machines, missing
+from tests.support.compose import Machines, alone
 
 SERVICES = ("m1", "m2")
 MACHINES = """
@@ -26,22 +25,12 @@ _OBJECTS = (
 @contextmanager
 def started(folder: Path, profiles: str = "") -> Iterator[Machines]:
     """Two machines that are ours alone, or three; this process finds them by LAB_SSH_CONFIG."""
-    if why := missing():
-        required = "docker-ssh" in os.environ.get("LAB_REQUIRE_ENGINES", "")
-        (pytest.fail if required else pytest.skip)(why)
-    found = Machines(folder)
-    found.env["COMPOSE_PROFILES"] = profiles
-    try:
-        ready = found.start()
-        assert ready.code == 0, ready
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("LAB_SSH_CONFIG", str(found.config))
-            patch.setenv("XDG_STATE_HOME", str(folder / "state"))
-            patch.delenv("SSH_AUTH_SOCK", raising=False)
-            found.env["XDG_STATE_HOME"] = str(folder / "state")
-            yield found
-    finally:
-        found.down()
+    with alone(folder, COMPOSE_PROFILES=profiles) as found, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_SSH_CONFIG", str(found.config))
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        patch.delenv("SSH_AUTH_SOCK", raising=False)
+        found.env["XDG_STATE_HOME"] = str(folder / "state")
+        yield found
 
 
 def of_fabric(machines: Machines, service: str) -> str:
